@@ -1,0 +1,117 @@
+"""The exceptions: whose fault it is, and what to do.
+
+    ValueError             the caller's mistake (Python's own)
+    MQTTError              everything below that is not an OSError; umqtt's name for it is MQTTException
+      PeerError            the broker broke the rules
+        MalformedPacket    bytes that cannot be parsed               (MQTT 5.0, 4.13)
+        ProtocolError      a packet that must not come, or not now   (MQTT 5.0, 4.13)
+      Refused              the broker said no: a reason code >= 0x80
+        AuthError          it refused the login, or the mechanism failed
+          NotProven        the server did not prove that it knows this user: not our broker
+      ResourceError        a buffer or quota of ours is too small; the text says which argument to raise
+    Disconnected(OSError)  the broker's DISCONNECT. An OSError, as is every other end of a connection, because
+                           umqtt's users write `except OSError: reconnect`
+    Reject                 raised by a message handler, never by this library
+
+After a PeerError, an AuthError from connect() or any OSError the connection is closed; connect() may be called again.
+This file must never hold the names of reason codes (reasons.py: loaded when an error is printed) nor put a secret
+into a text.
+"""
+
+from errno import ECONNRESET
+
+
+def _describe(text, reason, said):
+    # "CONNACK 0x87 Not authorized (the broker says: ...)"
+    if reason is not None:
+        from .reasons import name
+
+        text = "%s 0x%02X %s" % (text, reason, name(reason))
+    if said:
+        text = "%s (the broker says: %s)" % (text, said)
+    return text
+
+
+class MQTTError(Exception):
+    """`reason`: the MQTT reason code (int), or None. `said`: the server's Reason String (str), or None."""
+
+    def __init__(self, text, reason=None, said=None):
+        super().__init__(text)
+        self.reason = reason
+        self.said = said
+
+    def __str__(self):
+        return _describe(self.args[0], self.reason, self.said)
+
+
+class PeerError(MQTTError):
+    # What the client's DISCONNECT says of it; `reason` holds the same code.
+    code = 0x82
+
+    def __init__(self, text, reason=None, said=None):
+        super().__init__(text, self.code if reason is None else reason, said)
+
+    def __str__(self):
+        return "the broker broke the protocol: " + super().__str__()
+
+
+class MalformedPacket(PeerError):
+    code = 0x81
+
+
+class ProtocolError(PeerError):
+    pass
+
+
+class Refused(MQTTError):
+    pass
+
+
+class AuthError(Refused):
+    """`method`: the Authentication Method (str), or None for a login by user name and password."""
+
+    def __init__(self, text, reason=None, said=None, method=None):
+        super().__init__(text, reason, said)
+        self.method = method
+
+    def __str__(self):
+        text = super().__str__()
+        if self.method:
+            text = self.method + ": " + text
+        if self.reason is not None:
+            from .reasons import cause
+
+            text = text + "; usually: " + cause(self.reason, self.method)
+        return text
+
+
+class NotProven(AuthError):
+    pass
+
+
+class ResourceError(MQTTError):
+    pass
+
+
+class Disconnected(OSError):
+    """`reason`, `said`: as in MQTTError. errno is ECONNRESET."""
+
+    def __init__(self, reason, said=None):
+        super().__init__(ECONNRESET, "DISCONNECT from the broker")
+        self.reason = reason
+        self.said = said
+
+    def __str__(self):
+        return _describe("DISCONNECT", self.reason, self.said)
+
+
+class Reject(Exception):
+    """Raise it in a message handler to acknowledge the message with `reason` (>= 0x80, MQTT 5.0, 3.4.2.1) instead
+    of 0: the broker then regards it as dealt with, and does not send it again."""
+
+    def __init__(self, reason=0x83):
+        super().__init__(reason)
+        self.reason = reason
+
+
+MQTTException = MQTTError  # as in umqtt

@@ -1,0 +1,151 @@
+"""What outlives a connection (MQTT 5.0, 4.1): packet identifiers, messages in flight, subscriptions.
+
+Every table is made once, in its full size. Nothing here knows of sockets, of buffers, or of time.
+"""
+
+from micropython import const
+
+from array import array
+
+# What a slot of the table waits for.
+FREE = const(0)
+PUBACK = const(1)
+PUBREC = const(2)
+PUBCOMP = const(3)
+SUBACK = const(4)
+UNSUBACK = const(5)
+DONE = const(6)  # answered; `reason` is kept until the caller that waits has taken it
+
+# Slots beyond the receive maximum, for SUBSCRIBE and UNSUBSCRIBE, which it does not count (4.9).
+_REQUESTS = const(2)
+
+
+class Subscription:
+    """One topic filter and its handler. `id`: its Subscription Identifier, 0 for none."""
+
+    def __init__(self, ident, filter, handler, options, props):
+        self.id = ident
+        self.filter = filter
+        self.handler = handler
+        self.options = options
+        self.props = props
+        # 4.8.2: a shared subscription, $share/name/filter, is matched by what stands behind the name.
+        self.match = filter.split(b"/", 2)[2] if filter.startswith(b"$share/") else filter
+
+
+class Session:
+    """The slots of packets in flight. A slot is found by its packet identifier without a search: identifier modulo
+    the number of slots. `topic`, `msg` and `props` hold references to the caller's objects, not copies."""
+
+    def __init__(self, size):
+        self.size = size  # at most so many PUBLISH packets with QoS > 0 are in flight
+        n = size + _REQUESTS
+        self.pid = array("H", bytes(2 * n))
+        self.state = bytearray(n)
+        self.flags = bytearray(n)  # the PUBLISH's fixed header flags
+        self.waited = bytearray(n)  # 1: a caller waits for the answer and frees the slot
+        self.reason = bytearray(n)
+        self.topic = [None] * n
+        self.msg = [None] * n
+        self.props = [None] * n
+        self.last = 0  # the packet identifier used last
+        self.sending = 0  # slots that hold a PUBLISH
+        self.received = array("H", bytes(2 * size))  # QoS 2: identifiers between PUBREC and PUBREL; 0 is a free place
+        self.subscriptions = []
+        self.last_id = 0  # the Subscription Identifier given last
+
+    def take(self, state):
+        """A free slot with the next packet identifier (1..65535, those in use skipped), or -1: all are in use."""
+        n = len(self.state)
+        pid = self.last
+        for _ in range(2 * n):  # n identifiers in a row meet every slot; twice, since 65535 -> 1 may skip some
+            pid = pid % 65535 + 1
+            i = pid % n
+            if not self.state[i]:
+                self.last = pid
+                self.pid[i] = pid
+                self.state[i] = state
+                self.waited[i] = 1
+                if state <= PUBCOMP:
+                    self.sending += 1
+                return i
+        return -1
+
+    def find(self, pid, state):
+        """The slot with this packet identifier that waits for `state`, or -1."""
+        i = pid % len(self.state)
+        return i if self.pid[i] == pid and self.state[i] == state else -1
+
+    def answered(self, i, reason):
+        """The last packet about slot i has come."""
+        if self.state[i] <= PUBCOMP:
+            self.sending -= 1
+        self.topic[i] = self.msg[i] = self.props[i] = None
+        self.reason[i] = reason
+        self.state[i] = DONE if self.waited[i] else FREE
+
+    def release(self, i):
+        """The caller does not wait for slot i any longer. It is freed at once, or when its answer comes."""
+        self.waited[i] = 0
+        if self.state[i] == DONE:
+            self.state[i] = FREE
+
+    def forget_requests(self):
+        """The connection is gone: nobody answers SUBSCRIBE and UNSUBSCRIBE any more."""
+        for i in range(len(self.state)):
+            if SUBACK <= self.state[i] <= DONE:
+                self.state[i] = FREE
+            self.waited[i] = 0
+
+    def clear(self):
+        """The session is gone (4.1.0-1): no message in flight any more."""
+        self.forget_requests()
+        for i in range(len(self.state)):
+            if self.state[i]:
+                self.answered(i, 0)
+        for i in range(self.size):
+            self.received[i] = 0
+
+    def oldest(self, after):
+        """The next slot in flight, in the order in which they were sent, behind the one whose age (see below) is
+        `after`: an index or -1. For resending (4.4): start with after=65536."""
+        best = -1
+        age = 0
+        for i in range(len(self.state)):
+            if PUBACK <= self.state[i] <= PUBCOMP:
+                a = (self.last - self.pid[i]) % 65535
+                if age <= a < after:
+                    age = a
+                    best = i
+        return best
+
+    def age(self, i):
+        """How many packet identifiers ago slot i was taken."""
+        return (self.last - self.pid[i]) % 65535
+
+    def next_id(self):
+        """A Subscription Identifier that is not in use."""
+        while True:
+            self.last_id = self.last_id % 268435455 + 1
+            for s in self.subscriptions:
+                if s.id == self.last_id:
+                    break
+            else:
+                return self.last_id
+
+    def add(self, subscription):
+        """Keep a subscription; the one with the same filter is replaced (3.8.4)."""
+        self.remove(subscription.filter)
+        self.subscriptions.append(subscription)
+
+    def get(self, filter):
+        """The subscription with this topic filter (bytes), or None."""
+        for s in self.subscriptions:
+            if s.filter == filter:
+                return s
+        return None
+
+    def remove(self, filter):
+        s = self.get(filter)
+        if s:
+            self.subscriptions.remove(s)
