@@ -1,0 +1,126 @@
+"""The authentication exchange (MQTT 5.0, 4.12): drives a mechanism's generator, and is strict about AUTH and CONNACK.
+
+A mechanism is any object with a `name` (the Authentication Method) and a generator `exchange()`. It yields bytes to
+send and gets what the server answers; it yields None while it computes, to be called again. Only when the generator
+has *returned* is the server proven: CONNACK 0x00 alone proves nothing; a listener without an authenticator sends it.
+Loaded only where a mechanism is used. It must never let an unproven CONNACK take effect.
+"""
+
+from micropython import const
+
+from time import ticks_diff
+
+from .codec import data, find, properties, text, vbi, vbi_size
+from .errors import AuthError, NotProven, ProtocolError
+
+# What the generator's next bytes are for.
+_FIRST = const(0)  # CONNECT
+_NEXT = const(1)  # AUTH 0x18
+_LAST = const(2)  # nothing: the server has ended the login
+
+
+class Exchange:
+    """One login with one mechanism. `busy`: the generator computes, call work(); read nothing meanwhile."""
+
+    def __init__(self, engine, mechanism):
+        self.engine = engine
+        self.mechanism = mechanism
+        self.method = bytes(text(mechanism.name, "auth.name"))
+        self.generator = mechanism.exchange()
+        self.phase = _FIRST
+        self.busy = True
+        self.wait = None  # (stream, ms): call work() when the stream can be read, or after ms
+        self.proven = False
+        self.began = None
+
+    def work(self, now):
+        """Let the generator compute on: for at most as long as the mechanism's slices are (50 ms on a board)."""
+        if self.began is None:
+            self.began = now
+        self._resume(None)
+        done = getattr(self.mechanism, "progress", 0)
+        keepalive = self.engine.keepalive
+        # No PINGREQ may go out before CONNACK [MQTT-3.1.2-30], and the broker closes after 1.5 x keep alive.
+        if self.busy and done and 0 < 1500 * keepalive < ticks_diff(now, self.began) * 100 // done:
+            text = "deriving the keys from the password takes longer than 1.5 x keepalive=%d s here: "
+            self._failed(AuthError(text % keepalive + "provision keys, or raise keepalive"))
+
+    def _failed(self, error):
+        self.generator = None
+        error.method = self.mechanism.name
+        raise error
+
+    def _resume(self, value):
+        self.busy = False
+        self.wait = None
+        try:
+            out = self.generator.send(value)
+        except StopIteration:
+            self.proven = True
+            self.generator = None
+            out = b""
+        except MemoryError:
+            raise
+        except Exception as e:
+            # usasl's errors, and whatever else a mechanism may raise. It knows no MQTT, and we know no SASL: the
+            # attribute says whether it was the server's proof that failed.
+            error = NotProven if getattr(e, "not_proven", False) else AuthError
+            self._failed(error(str(e) or type(e).__name__))
+        if out is None or isinstance(out, tuple):
+            self.wait = out
+            self.busy = True
+            return
+        engine = self.engine
+        if self.phase == _LAST:
+            if not self.proven:
+                self._failed(NotProven("the server ended the login before it proved itself"))
+            self._finish()
+        elif self.phase == _FIRST:
+            if self.proven:
+                self._failed(AuthError("the mechanism has nothing to send"))
+            self.phase = _NEXT
+            # b"" is "the server speaks first": no Authentication Data then, not an empty one (3.1.2.11.10)
+            engine.send_connect(self.method, out or None)
+        else:
+            engine.put_auth(0x18, self.method, out)
+
+    def _properties(self, i, end):
+        """Check the method in the properties at rx[i]; the Authentication Data, b"" where there is none."""
+        rx = self.engine.rx
+        at = i + vbi_size(vbi(rx, i, end))
+        m = find(rx, at, end, 0x15)
+        if m < 0 or data(rx, m) != self.method:  # [MQTT-4.12.0-5]
+            raise ProtocolError("AUTH or CONNACK without our Authentication Method, or with another")
+        d = find(rx, at, end, 0x16)
+        return b"" if d < 0 else data(rx, d)
+
+    def auth(self, n):
+        """An AUTH packet (3.15), its variable header in rx[:n]."""
+        rx = self.engine.rx
+        reason = rx[0] if n else 0
+        if reason != 0x18:
+            # AUTH 0x00 ends a re-authentication only, 0x19 is the client's alone (table 3-12), others do not exist.
+            raise ProtocolError("AUTH 0x%02X during a login" % reason)
+        if n < 2 or properties(rx, 1, n, 15) != n:
+            raise ProtocolError("AUTH without properties, or with something behind them")
+        value = self._properties(1, n)
+        if self.proven:
+            raise ProtocolError("AUTH 0x18 after the mechanism had ended")
+        self._resume(value)
+
+    def connack(self, n):
+        """CONNACK 0x00 in rx[:n], parsed and found well-formed. It takes effect only through _finish()."""
+        self.phase = _LAST
+        self.held = n
+        if self.proven:
+            self._finish()
+        else:
+            rx = self.engine.rx
+            at = 2 + vbi_size(vbi(rx, 2, n))
+            d = find(rx, at, n, 0x16)
+            # The proof first, whatever else is wrong with this CONNACK: "not our broker" is the graver news.
+            self._resume(b"" if d < 0 else data(rx, d))
+
+    def _finish(self):
+        self._properties(2, self.held)
+        self.engine.accept(self.held)

@@ -1,0 +1,220 @@
+"""The beginning of a connection: CONNECT and its properties, AUTH, CONNACK and what it grants; and its end by the
+server (MQTT 5.0, 3.1, 3.2, 3.14, 3.15, 4.12). Allocates; nothing of it runs between login and DISCONNECT.
+
+It must never let a CONNACK take effect before the server is proven: a forged one could wipe a session.
+"""
+
+from errno import ENOTCONN
+
+from .codec import data, find, properties, skip, text, u16, u32, vbi, vbi_size
+from .errors import AuthError, Disconnected, MalformedPacket, ProtocolError, Refused
+from .reader import CONNECTING, UP, Reader
+
+_LARGEST = 268435460  # bytes: no packet can be larger (2.1.4)
+
+
+class Login(Reader):
+    """Owns what the CONNECT says, and what the CONNACK granted."""
+
+    def __init__(self, client_id, user, password, keepalive, mechanism, session_expiry, alias_maximum, *buffers):
+        super().__init__(*buffers)
+        if mechanism:
+            if password is not None:
+                raise ValueError("password= beside auth=: the mechanism alone logs in")
+            if user is None:
+                # EMQX's rules look at the MQTT User Name, not at the mechanism's.
+                user = getattr(mechanism, "user", None)
+        self.client_id = bytes(text(client_id, "client_id"))
+        self.mechanism = mechanism
+        self.user = None if user is None else bytes(text(user, "user"))
+        self.password = password.encode() if isinstance(password, str) else password
+        self.own_keepalive = keepalive  # s; the broker's Server Keep Alive replaces it while connected
+        self.session_expiry = session_expiry
+        self.alias_maximum = alias_maximum
+        self.connect_props = b""
+        self.will = None  # (flags, props, topic, msg)
+        self.exchange = None
+        self.connack = b"\0"  # flags and properties, without the authentication data (see props.granted)
+        self.known_session = False  # its Subscription Identifiers are ours: this object made the session
+
+    def open(self, now, clean_session):
+        """A stream is being opened: build CONNECT, or let the mechanism compute its first bytes (auth_busy())."""
+        self.reset()
+        self.clean = clean_session
+        self.state = CONNECTING
+        self.keepalive = self.own_keepalive
+        self.max_out = _LARGEST  # as large as a packet can be, until CONNACK tells
+        self.refused = self.pinging = self.handler_raised = False
+        self.last_tx = self.last_rx = now
+        self.topics = [None] * (self.alias_maximum + 1) if self.alias_maximum else None
+        self.session.forget_requests()
+        self._await()
+        self.exchange = None
+        if self.mechanism:
+            from .auth import Exchange
+
+            self.exchange = Exchange(self, self.mechanism)
+        else:
+            self.send_connect(None, None)
+
+    def auth_busy(self):
+        """True while the mechanism computes: call work(), read nothing."""
+        return self.exchange is not None and self.exchange.busy
+
+    def work(self, now):
+        try:
+            self.exchange.work(now)
+        except Exception as e:
+            self._failed(e)
+            raise
+
+    def send_connect(self, method, auth_data):
+        """CONNECT (3.1), with our arguments as properties. Allocates."""
+        from .props import encode
+
+        props = self.connect_props + encode(receive_maximum=self.session.size)
+        expiry = self.session_expiry
+        if expiry is None:
+            # umqtt's users expect that clean_session=False keeps the session for ever.
+            expiry = 0 if self.clean else 0xFFFFFFFF
+        if expiry:
+            props += encode(session_expiry_interval=expiry)
+        if self.max_packet:
+            props += encode(maximum_packet_size=self.max_packet)
+        if self.alias_maximum:
+            props += encode(topic_alias_maximum=self.alias_maximum)
+        if method:
+            props += encode(authentication_method=method)
+            if auth_data is not None:
+                props += encode(authentication_data=auth_data)
+        flags = 0x02 if self.clean else 0
+        will = None
+        if self.will:
+            flags |= self.will[0]
+            will = self.will[1:]
+        if self.user is not None:
+            flags |= 0x80
+        if self.password is not None:
+            flags |= 0x40
+        self.put_connect(self.client_id, flags, self.keepalive, props, will, self.user, self.password)
+
+    def set_will(self, topic, msg, retain, qos, props):
+        """The will of the next CONNECT (3.1.2.5)."""
+        if not 0 <= qos <= 2:
+            raise ValueError("qos: 0, 1 or 2")
+        msg = msg.encode() if isinstance(msg, str) else bytes(msg)
+        flags = 0x04 | qos << 3 | (0x20 if retain else 0)
+        self.will = (flags, self.properties(props, 0), self.topic(topic), msg)
+
+    # --- the broker's answers
+
+    def _connack(self, n):  # 3.2
+        if self.state == UP:
+            raise ProtocolError("a second CONNACK")
+        rx = self.rx
+        if n == 2 and rx[1]:
+            # The answer of a broker that knows only MQTT 3.1.1
+            raise Refused("CONNACK of MQTT 3.1.1: this broker, or this listener, does not speak MQTT 5.0", 0x84)
+        if n < 3 or rx[0] > 1:
+            raise MalformedPacket("CONNACK")
+        if properties(rx, 2, n, 2) != n:
+            raise MalformedPacket("CONNACK with something behind its properties")
+        reason = rx[1]
+        at = 2 + vbi_size(vbi(rx, 2, n))
+        if reason >= 0x80:
+            raise self._refusal("CONNACK", reason, at, n)
+        if reason:
+            raise ProtocolError("CONNACK 0x%02X" % reason)
+        if self.left:
+            raise ProtocolError("CONNACK before our packet was out")
+        if self.exchange:
+            self.exchange.connack(n)
+        else:
+            if find(rx, at, n, 0x15) >= 0 or find(rx, at, n, 0x16) >= 0:  # [MQTT-4.12.0-6]
+                raise ProtocolError("CONNACK with an authentication that nobody asked for")
+            self.accept(n)
+        return 0
+
+    def accept(self, n):
+        """CONNACK 0x00 in rx[:n]; the server is proven, where that was asked for: now it takes effect (3.2)."""
+        rx = self.rx
+        at = 2 + vbi_size(vbi(rx, 2, n))
+        if rx[0] and self.clean:  # 3.2.2.1.1
+            raise ProtocolError("session present after clean_session=True")
+        if not rx[0]:
+            lost = self.session.sending
+            self.session.clear()
+            self.known_session = True
+            if lost and not self.clean:
+                self.tell("session lost", lost)
+        self.quota = self.quota_max = self._granted(at, n, 0x21, 65535)
+        self.max_qos = self._granted(at, n, 0x24, 2)
+        self.retain_available = self._granted(at, n, 0x25, 1)
+        self.max_out = self._granted(at, n, 0x27, _LARGEST)
+        self.wildcards = self._granted(at, n, 0x28, 1)
+        self.identifiers = self._granted(at, n, 0x29, 1)
+        self.shared = self._granted(at, n, 0x2A, 1)
+        self.keepalive = self._granted(at, n, 0x13, self.keepalive)
+        i = find(rx, at, n, 0x12)
+        if i >= 0:
+            self.client_id = data(rx, i)
+        self._keep_connack(at, n)
+        if self.exchange or self.password is not None:
+            self.wipe()
+        self.exchange = None
+        self.resend = 65536
+        self.state = UP
+
+    def _granted(self, at, n, ident, default):
+        i = find(self.rx, at, n, ident)
+        if i < 0:
+            return default
+        return (
+            self.rx[i]
+            if 0x24 <= ident <= 0x25 or ident >= 0x28
+            else u32(self.rx, i)
+            if ident == 0x27
+            else u16(self.rx, i)
+        )
+
+    def _keep_connack(self, at, n):
+        rx = self.rx
+        kept = bytes(rx[:1])
+        while at < n:
+            j = skip(rx, at)
+            if rx[at] != 0x16:
+                kept += bytes(rx[at:j])
+            at = j
+        self.connack = kept
+
+    def _auth(self, n):  # 3.15
+        if not self.exchange or self.left:
+            raise ProtocolError("AUTH that nobody asked for")
+        self.exchange.auth(n)
+        return 0
+
+    def _disconnect(self, n):  # 3.14
+        reason = self.rx[0] if n else 0
+        at = n
+        if n > 1:
+            if properties(self.rx, 1, n, 14) != n:
+                raise MalformedPacket("DISCONNECT")
+            at = 1 + vbi_size(vbi(self.rx, 1, n))
+            if find(self.rx, at, n, 0x11) >= 0:  # [MQTT-3.14.2-2]
+                raise ProtocolError("a server's DISCONNECT with a session expiry interval")
+        raise self._refusal("DISCONNECT", reason, at, n)
+
+    def _refusal(self, packet, reason, at, n):
+        """The error for a CONNACK or DISCONNECT with a reason >= 0x80."""
+        said = self._said(at, n)
+        if reason == 0x86 or reason == 0x87 or reason == 0x8C:
+            return AuthError(packet, reason, said, self.mechanism and self.mechanism.name)
+        return Disconnected(reason, said) if packet == "DISCONNECT" else Refused(packet, reason, said)
+
+    def _said(self, at, n):
+        i = find(self.rx, at, n, 0x1F)
+        return None if i < 0 else str(data(self.rx, i), "utf-8")
+
+    def _ready_for_use(self):
+        if self.state != UP:
+            raise OSError(ENOTCONN, "not connected")

@@ -1,0 +1,79 @@
+"""A message received, and which handlers get it (MQTT 5.0, 3.3.4, 4.7)."""
+
+from .codec import skip, vbi
+
+
+def matches(filter, buf, i, end):
+    """Whether the topic name buf[i:end] matches the topic filter (4.7). Allocates nothing."""
+    n = len(filter)
+    if not n or (i < end and buf[i] == 0x24 and (filter[0] == 0x23 or filter[0] == 0x2B)):
+        return False  # [MQTT-4.7.2-1]: $... is not matched by a wildcard at the start
+    f = 0
+    while f < n:
+        c = filter[f]
+        if c == 0x23:  # '#'
+            return True
+        if c == 0x2B:  # '+'
+            while i < end and buf[i] != 0x2F:
+                i += 1
+        elif i < end and buf[i] == c:
+            i += 1
+        else:
+            # 4.7.1.2: "sport/#" matches "sport" too
+            return i == end and c == 0x2F and f + 2 == n and filter[f + 1] == 0x23
+        f += 1
+    return i == end
+
+
+class Message:
+    """A message received. Valid until the handler returns: `buf` is the client's own buffer.
+
+    Without allocation: the payload is buf[start:end]; `qos`, `retain`, `dup`. Made when asked for: `topic` and
+    `payload` (bytes), `props` (a new dict, see props.decode)."""
+
+    def __init__(self, buf):
+        self.buf = self.topic_buf = buf
+        self.topic_start = self.topic_end = 0
+        self.props_start = self.start = self.end = 0
+        self.qos = 0
+        self.retain = self.dup = False
+
+    @property
+    def topic(self):
+        return bytes(self.topic_buf[self.topic_start : self.topic_end])
+
+    @property
+    def payload(self):
+        return bytes(self.buf[self.start : self.end])
+
+    @property
+    def props(self):
+        from .props import decode
+
+        return decode(self.buf, self.props_start, self.start)
+
+    def by_number(self, subscriptions):
+        """Hand it to the handlers of its Subscription Identifiers (3.3.4). True where there was one."""
+        found = False
+        i = self.props_start
+        while i < self.start:
+            if self.buf[i] == 0x0B:
+                number = vbi(self.buf, i + 1, self.start)
+                for s in subscriptions:
+                    if s.id == number and s.handler:
+                        s.handler(self)
+                        found = True
+            i = skip(self.buf, i)
+        return found
+
+    def by_filter(self, subscriptions, all):
+        """Hand it to the handlers whose topic filter matches; all=False: of those that have no Subscription
+        Identifier. True where there was one."""
+        found = False
+        for s in subscriptions:
+            if not s.handler or (s.id and not all):
+                continue
+            if matches(s.match, self.topic_buf, self.topic_start, self.topic_end):
+                s.handler(self)
+                found = True
+        return found

@@ -1,0 +1,329 @@
+"""Packets going out: each is built in the engine's own `tx`, or, where CONNECT, AUTH or SUBSCRIBE do not fit, in a
+temporary that is dropped once written.
+
+The driver writes out[off : off + left] and tells wrote(n). As long as `left` is not 0, these three do not change but
+through wrote(): a TLS stream that took nothing must be offered the same bytes again.
+Nothing here knows sockets, nor what the broker answers.
+"""
+
+from micropython import const
+
+from .codec import check, put_data, put_vbi, text, vbi_size
+from .errors import ResourceError
+from .session import PUBACK, PUBCOMP, PUBREC
+
+_ACKS = const(8)  # acknowledgements that wait to be written; while the queue is full the engine takes no packet in
+
+_NO_RESEND = const(-1)
+
+
+class Packets:
+    """The outgoing half of the engine. Owns `tx`; refers to the session."""
+
+    def __init__(self, tx_size, session):
+        self.tx = bytearray(tx_size)
+        self.session = session
+        self.acks = bytearray(4 * _ACKS)  # a ring of (fixed header, reason, packet identifier: 2 bytes)
+        self.props_ok = None  # the bytes objects last found right, by identity: not to check them at each publish
+        self.topic_ok = None
+        self.max_out = 0
+        self.reset()
+
+    def reset(self):
+        """Before a new connection: nothing to write."""
+        self.out = self.tx
+        self.off = self.left = 0
+        self.tail = None  # the payload that did not fit: written after `out`, from the caller's own bytes
+        self.midway = False  # part of a packet is out, or may be
+        self.greeted = False  # CONNECT is out
+        self.ack_at = self.ack_count = 0
+        self.ping_due = False
+        self.resend = _NO_RESEND  # the age of the packet resent last (session.oldest)
+        self.quota = 0  # 4.9: how many more PUBLISH with QoS > 0 the broker takes now
+        self.quota_max = 0
+
+    # --- what the driver calls
+
+    def wrote(self, n, now):
+        """The driver has written n bytes of `out` at time `now` (ticks, ms)."""
+        self.last_tx = now
+        self.off += n
+        self.left -= n
+        if self.left:
+            self.midway = True
+        elif self.tail is not None:
+            self.out = self.tail
+            self.tail = None
+            self.off = 0
+            self.left = len(self.out)
+            self.midway = True
+        else:
+            self.out = self.tx
+            self.midway = False
+            self.greeted = True
+
+    def next(self):
+        """Build the next packet that waits to go out: an acknowledgement, a message to be resent, a ping. True where
+        there is something to write now."""
+        if self.left:
+            return True
+        if self.ack_count:
+            a = 4 * self.ack_at
+            self.ack_at = (self.ack_at + 1) % _ACKS
+            self.ack_count -= 1
+            acks = self.acks
+            tx = self.tx
+            reason = acks[a + 1]
+            tx[0] = acks[a]
+            tx[1] = 3 if reason else 2
+            tx[2] = acks[a + 2]
+            tx[3] = acks[a + 3]
+            tx[4] = reason
+            self._ready(5 if reason else 4)
+            return True
+        if self.resend != _NO_RESEND and self._resend():
+            return True
+        if self.ping_due:
+            self.ping_due = False
+            self.tx[0] = 0xC0
+            self.tx[1] = 0
+            self._ready(2)
+            return True
+        return False
+
+    # --- small parts
+
+    def _ready(self, n):
+        self.off = 0
+        self.left = n
+
+    def _begin(self, header, n):
+        """Start a packet of remaining length n: the index where its variable header goes."""
+        size = 1 + vbi_size(n) + n
+        if size > self.max_out:
+            raise ValueError("a packet of %d bytes; the broker takes %d" % (size, self.max_out))
+        self.out = self.tx if size <= len(self.tx) else bytearray(size)
+        self.out[0] = header
+        self._ready(size)
+        return put_vbi(self.out, 1, n)
+
+    def _ack(self, header, reason, pid):
+        """Queue PUBACK, PUBREC, PUBREL or PUBCOMP (3.4 to 3.7)."""
+        a = 4 * ((self.ack_at + self.ack_count) % _ACKS)
+        self.ack_count += 1
+        self.acks[a] = header
+        self.acks[a + 1] = reason
+        self.acks[a + 2] = pid >> 8
+        self.acks[a + 3] = pid & 0xFF
+
+    def acks_full(self):
+        """True: the driver must write before it reads on."""
+        return self.ack_count >= _ACKS - 1
+
+    def properties(self, props, packet):
+        """The caller's properties (None, bytes from props.encode(), or a dict) as checked bytes. A dict allocates."""
+        if not props:
+            return b""
+        if props is self.props_ok:
+            return props
+        if isinstance(props, dict):
+            from .props import encode
+
+            props = encode(**props)
+        try:
+            check(props, 0, len(props), packet)
+        except Exception as e:
+            raise ValueError("props: " + e.args[0])
+        if type(props) is bytes and packet == 3:
+            self.props_ok = props
+        return props
+
+    def topic(self, topic):
+        """The topic name of a PUBLISH as checked bytes (4.7.3, 3.3.2.1). A str is encoded: allocates."""
+        if topic is self.topic_ok:
+            return topic
+        checked = bytes(text(topic, "topic"))
+        if not checked or b"+" in checked or b"#" in checked:
+            raise ValueError("topic: empty, or with a wildcard")
+        if topic is checked or type(topic) is bytes:
+            self.topic_ok = checked = topic
+        return checked
+
+    # --- the packets
+
+    def put_connect(self, client_id, flags, keepalive, props, will, user, password):
+        """CONNECT (3.1). All but the flags and keepalive are bytes or None; will: (props, topic, msg)."""
+        n = 10 + vbi_size(len(props)) + len(props) + 2 + len(client_id)
+        if will:
+            n += vbi_size(len(will[0])) + len(will[0]) + 4 + len(will[1]) + len(will[2])
+        if user is not None:
+            n += 2 + len(user)
+        if password is not None:
+            n += 2 + len(password)
+        i = self._begin(0x10, n)
+        out = self.out
+        i = put_data(out, i, b"MQTT")
+        out[i] = 5
+        out[i + 1] = flags
+        out[i + 2] = keepalive >> 8
+        out[i + 3] = keepalive & 0xFF
+        i = self._props(out, i + 4, props)
+        i = put_data(out, i, client_id)
+        if will:
+            i = self._props(out, i, will[0])
+            i = put_data(out, i, will[1])
+            i = put_data(out, i, will[2])
+        if user is not None:
+            i = put_data(out, i, user)
+        if password is not None:
+            put_data(out, i, password)
+
+    def _props(self, out, i, props):
+        i = put_vbi(out, i, len(props))
+        j = i + len(props)
+        out[i:j] = props
+        return j
+
+    def put_auth(self, reason, method, data):
+        """AUTH (3.15), always with its method; data=None leaves the property out, b"" sends it empty."""
+        n = 3 + len(method)
+        if data is not None:
+            n += 3 + len(data)
+        i = self._begin(0xF0, 1 + vbi_size(n) + n)
+        out = self.out
+        out[i] = reason
+        i = put_vbi(out, i + 1, n)
+        out[i] = 0x15
+        i = put_data(out, i + 1, method)
+        if data is not None:
+            out[i] = 0x16
+            put_data(out, i + 1, data)
+
+    def put_publish(self, topic, msg, flags, pid, props):
+        """PUBLISH (3.3). One write where the whole fits tx; else the payload goes out from `msg` itself."""
+        n = len(props)
+        t = len(topic)
+        head = 2 + t + vbi_size(n) + n
+        if flags & 6:
+            head += 2
+        n = head + len(msg)
+        size = 1 + vbi_size(n)
+        if size + n > self.max_out:
+            raise ValueError("a PUBLISH of %d bytes; the broker takes %d" % (size + n, self.max_out))
+        tx = self.tx
+        if size + head > len(tx):
+            raise ResourceError("topic and properties need tx_size=%d" % (size + head))
+        tx[0] = 0x30 | flags
+        i = put_vbi(tx, 1, n)
+        tx[i] = t >> 8
+        tx[i + 1] = t & 0xFF
+        i += 2
+        tx[i : i + t] = topic
+        i += t
+        if flags & 6:
+            tx[i] = pid >> 8
+            tx[i + 1] = pid & 0xFF
+            i += 2
+        i = put_vbi(tx, i, len(props))
+        if props:
+            n = len(props)
+            tx[i : i + n] = props
+            i += n
+        n = len(msg)
+        self.out = tx
+        if i + n <= len(tx):
+            tx[i : i + n] = msg
+            i += n
+        elif n:
+            self.tail = msg
+        self._ready(i)
+
+    def _resend(self):
+        # 4.4: after a reconnect with the session present, in the order in which they were sent.
+        s = self.session
+        i = s.oldest(self.resend)
+        if i < 0:
+            self.resend = _NO_RESEND
+            return False
+        if s.state[i] == PUBCOMP:
+            self.tx[0] = 0x62
+            self.tx[1] = 2
+            self.tx[2] = s.pid[i] >> 8
+            self.tx[3] = s.pid[i] & 0xFF
+            self._ready(4)
+        elif self.quota:
+            self.quota -= 1
+            self.put_publish(s.topic[i], s.msg[i], s.flags[i] | 8, s.pid[i], s.props[i])
+        else:
+            return False
+        self.resend = s.age(i)
+        return True
+
+    def start_publish(self, topic, msg, flags, props):
+        """A PUBLISH of the caller's: the slot that waits for its answer, or -1 at QoS 0. ResourceError where the
+        table, or the broker's Receive Maximum, has no room now."""
+        if not flags & 6:
+            self.put_publish(topic, msg, flags, 0, props)
+            return -1
+        s = self.session
+        i = -1
+        if self.may_publish():
+            i = s.take(PUBACK if flags & 2 else PUBREC)
+        if i < 0:
+            raise ResourceError(
+                "too many messages in flight: receive_maximum=%d, the broker's %d" % (s.size, self.quota_max)
+            )
+        try:
+            self.put_publish(topic, msg, flags, s.pid[i], props)
+        except Exception:
+            s.release(i)
+            s.answered(i, 0)
+            raise
+        self.quota -= 1
+        s.topic[i] = topic
+        s.msg[i] = msg
+        s.flags[i] = flags
+        s.props[i] = props
+        return i
+
+    def may_publish(self):
+        """True where a PUBLISH with QoS > 0 may go out now (4.9), behind those to be resent (4.6)."""
+        return self.quota > 0 and self.session.sending < self.session.size and self.resend == _NO_RESEND
+
+    def put_subscribe(self, pid, subscription):
+        """SUBSCRIBE (3.8) for one filter."""
+        s = subscription
+        n = len(s.props)
+        if s.id:
+            n += 1 + vbi_size(s.id)
+        i = self._begin(0x82, 2 + vbi_size(n) + n + 2 + len(s.filter) + 1)
+        out = self.out
+        out[i] = pid >> 8
+        out[i + 1] = pid & 0xFF
+        i = put_vbi(out, i + 2, n)
+        if s.id:
+            out[i] = 0x0B
+            i = put_vbi(out, i + 1, s.id)
+        out[i : i + len(s.props)] = s.props
+        i = put_data(out, i + len(s.props), s.filter)
+        out[i] = s.options
+
+    def put_unsubscribe(self, pid, filter, props):
+        """UNSUBSCRIBE (3.10) of one filter."""
+        i = self._begin(0xA2, 2 + vbi_size(len(props)) + len(props) + 2 + len(filter))
+        out = self.out
+        out[i] = pid >> 8
+        out[i + 1] = pid & 0xFF
+        i = self._props(out, i + 2, props)
+        put_data(out, i, filter)
+
+    def put_disconnect(self, reason, props=b""):
+        """DISCONNECT (3.14)."""
+        if props:
+            i = self._begin(0xE0, 1 + vbi_size(len(props)) + len(props))
+            self.out[i] = reason
+            self._props(self.out, i + 1, props)
+        elif reason:
+            self.out[self._begin(0xE0, 1)] = reason
+        else:
+            self._begin(0xE0, 0)

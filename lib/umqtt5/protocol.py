@@ -1,0 +1,321 @@
+"""The engine: what packets mean, and what the application may do. Every rule of MQTT 5.0 lives in it, once.
+
+It is built in layers, a file each: packets.py (bytes out), reader.py (bytes in, time), login.py (CONNECT, AUTH,
+CONNACK) and this one. It has no socket and no clock: a driver moves bytes, waits and keeps time.
+
+    reading   read at most `need` bytes into `into`, then got(n, now); while auth_busy() or acks_full(): do not read
+    writing   while left or next(): write out[off : off + left], then wrote(n, now)
+    time      timer(now) -> ms until it wants to be called again; raises when a deadline has passed
+    login     open(now, ...); work(now) while auth_busy(); it is done when state is UP
+    the end   an exception with state FAILED: farewell() may build a DISCONNECT to try once; then close the stream
+
+After the login nothing here allocates, but where a docstring says so.
+"""
+
+from .codec import field, find, properties, u16, vbi, vbi_size
+from .errors import MalformedPacket, ProtocolError, Reject, ResourceError
+from .login import Login
+from .message import Message
+from .session import DONE, PUBACK, PUBCOMP, PUBREC, SUBACK, UNSUBACK, Session
+
+
+class Engine(Login):
+    """See the top of the file. Takes the keyword arguments of MQTTClient that concern MQTT; makes every buffer."""
+
+    def __init__(
+        self,
+        client_id,
+        user,
+        password,
+        keepalive,
+        *,
+        auth=None,
+        tx_size=256,
+        rx_size=1024,
+        receive_maximum=20,
+        topic_alias_maximum=0,
+        max_packet=None,
+        timeout=10,
+        session_expiry=None,
+        props=None,
+        on_event=None,
+    ):
+        if not 0 <= keepalive <= 65535:
+            raise ValueError("keepalive: 0..65535 s")
+        if not 1 <= receive_maximum <= 1000 or not 0 <= topic_alias_maximum <= 1000:
+            raise ValueError("receive_maximum: 1..1000, topic_alias_maximum: 0..1000 (each has a table)")
+        if tx_size < 32 or rx_size < 64:
+            raise ValueError("tx_size: at least 32; rx_size: at least 64")
+        if max_packet is not None and max_packet < 1:
+            raise ValueError("max_packet: at least 1")
+        session = Session(receive_maximum)
+        login = (client_id, user, password, keepalive, auth, session_expiry, topic_alias_maximum)
+        super().__init__(*login, session, tx_size, rx_size, max_packet, int(timeout * 1000))
+        self.connect_props = self.properties(props, 1)
+        for ident in (0x11, 0x15, 0x16, 0x21, 0x22, 0x27):
+            if find(self.connect_props, 0, len(self.connect_props), ident) >= 0:
+                raise ValueError("props: property 0x%02X has an argument of its own" % ident)
+        self.on_event = on_event
+        self.callback = None
+        self.unmatched = 0  # PUBACK and PUBCOMP for a packet identifier not in use
+        self.message = Message(self.rx)
+        self.in_handler = False
+        self.topics = None  # by topic alias
+        self.said_reason = 0  # the last acknowledgement's reason, and its Reason String
+        self.answer_said = None
+
+    # --- packets in: each function gets the length of rx[:n]
+
+    def _pingresp(self, n):  # 3.13
+        if n:
+            raise MalformedPacket("PINGRESP")
+        self.pinging = False
+        return 0
+
+    def _publish(self, n):  # 3.3
+        h = self.head[0]
+        rx = self.rx
+        m = self.message
+        m.qos = qos = h >> 1 & 3
+        m.retain = bool(h & 1)
+        m.dup = bool(h & 8)
+        if qos == 3 or (m.dup and not qos):  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
+            raise MalformedPacket("PUBLISH flags")
+        i = field(rx, 0, n, True)
+        m.topic_buf = rx
+        m.topic_start = 2
+        m.topic_end = i
+        if rx.find(b"+", 2, i) >= 0 or rx.find(b"#", 2, i) >= 0:  # [MQTT-3.3.2-2]
+            raise ProtocolError("PUBLISH to a topic with a wildcard", 0x90)
+        pid = 0
+        if qos:
+            pid = self._pid(i, n)
+            i += 2
+        m.start = properties(rx, i, n, 3)
+        m.props_start = i = i + vbi_size(vbi(rx, i, n))
+        m.end = n
+        if m.topic_end == 2 or (i < m.start and self.alias_maximum):
+            self._alias(m)
+        elif find(rx, i, m.start, 0x23) >= 0:
+            raise ProtocolError("a topic alias, and topic_alias_maximum is 0", 0x94)
+        if qos == 2:
+            return self._publish2(m, pid)
+        reason = self._deliver(m)
+        if qos:
+            self._ack(0x40, reason, pid)
+        return h
+
+    def _alias(self, m):  # 3.3.2.3.4. Allocates when an alias gets a new topic.
+        i = find(self.rx, m.props_start, m.start, 0x23)
+        if i < 0:
+            if m.topic_end == 2:
+                raise ProtocolError("PUBLISH with neither topic nor alias")
+            return
+        alias = u16(self.rx, i)
+        if alias > self.alias_maximum:
+            raise ProtocolError("topic alias %d, topic_alias_maximum is %d" % (alias, self.alias_maximum), 0x94)
+        if m.topic_end > 2:
+            self.topics[alias] = m.topic
+        elif self.topics[alias] is None:
+            raise ProtocolError("a topic alias that was never given a topic", 0x94)
+        else:
+            m.topic_buf = self.topics[alias]
+            m.topic_start = 0
+            m.topic_end = len(m.topic_buf)
+
+    def _publish2(self, m, pid):  # 4.3.3
+        received = self.session.received
+        place = -1
+        for i in range(len(received)):
+            if received[i] == pid:  # delivered before: only the acknowledgement is repeated
+                self._ack(0x50, 0, pid)
+                return 0
+            if not received[i]:
+                place = i
+        if place < 0:
+            raise ProtocolError("more messages at QoS 2 than receive_maximum=%d" % len(received), 0x93)
+        reason = self._deliver(m)
+        if reason < 0x80:
+            received[place] = pid
+        self._ack(0x50, reason, pid)
+        return self.head[0]
+
+    def _deliver(self, m):
+        """Hand the message to its handlers (or the callback): the reason for its acknowledgement."""
+        self.in_handler = True
+        try:
+            subscriptions = self.session.subscriptions
+            # Not by number in a session that another life of this device has made: its numbers may be others.
+            if self.known_session and m.by_number(subscriptions):
+                return 0
+            if not m.by_filter(subscriptions, not (self.known_session and self.identifiers)) and self.callback:
+                self.callback(m.topic, m.payload)
+        except Reject as e:
+            return e.reason
+        except BaseException:
+            self.handler_raised = True
+            raise
+        finally:
+            self.in_handler = False
+        return 0
+
+    def _answer(self, n, packet):
+        """Parse PUBACK, PUBREC, PUBREL, PUBCOMP (3.4.2): the packet identifier. The reason is `self.said_reason`."""
+        pid = self._pid(0, n)
+        if n > 3 and properties(self.rx, 3, n, packet) != n:
+            raise MalformedPacket("a packet with something behind its properties")
+        self.said_reason = self.rx[2] if n > 2 else 0
+        return pid
+
+    def _puback(self, n):  # 3.4
+        i = self.session.find(self._answer(n, 4), PUBACK)
+        if i < 0:
+            self.unmatched += 1
+        else:
+            self._sent(i)
+        return 0
+
+    def _sent(self, i):
+        """Slot i is acknowledged for good, or refused."""
+        s = self.session
+        if self.quota < self.quota_max:  # 4.9
+            self.quota += 1
+        topic = s.topic[i]
+        s.answered(i, self.said_reason)
+        if self.said_reason >= 0x80 and s.state[i] != DONE:
+            self.tell("refused", (topic, self.said_reason))  # nobody waits for it
+
+    def _pubrec(self, n):  # 3.5
+        pid = self._answer(n, 5)
+        s = self.session
+        i = s.find(pid, PUBREC)
+        if i < 0:
+            # PUBREC again, after a reconnect: the same answer again. Or one for a packet that we know nothing of.
+            self._ack(0x62, 0 if s.find(pid, PUBCOMP) >= 0 else 0x92, pid)
+        elif self.said_reason >= 0x80:
+            self._sent(i)
+        else:
+            s.state[i] = PUBCOMP
+            s.topic[i] = s.msg[i] = s.props[i] = None
+            self._ack(0x62, 0, pid)
+        return 0
+
+    def _pubcomp(self, n):  # 3.7
+        i = self.session.find(self._answer(n, 7), PUBCOMP)
+        if i < 0:
+            self.unmatched += 1
+        else:
+            self._sent(i)
+        return 0
+
+    def _pubrel(self, n):  # 3.6
+        pid = self._answer(n, 6)
+        received = self.session.received
+        for i in range(len(received)):
+            if received[i] == pid:
+                received[i] = 0
+                self._ack(0x70, 0, pid)
+                return 0
+        self._ack(0x70, 0x92, pid)
+        return 0
+
+    def _suback(self, n):  # 3.9
+        pid = self._pid(0, n)
+        t = self.head[0] >> 4
+        i = properties(self.rx, 2, n, t)
+        if n - i != 1:  # we never ask for more than one filter in a packet
+            raise ProtocolError("a SUBACK or UNSUBACK without exactly one reason")
+        slot = self.session.find(pid, SUBACK if t == 9 else UNSUBACK)
+        if slot < 0:
+            raise ProtocolError("a SUBACK or UNSUBACK for a packet identifier not in use")
+        self.answer_said = self._said(2 + vbi_size(vbi(self.rx, 2, n)), i)
+        self.session.answered(slot, self.rx[i])
+        return 0
+
+    # --- what the application does, through a driver
+
+    def publish(self, topic, msg, retain, qos, props):
+        """Build a PUBLISH: the slot that waits for its acknowledgement, -1 at QoS 0. ValueError for what the broker's
+        CONNACK does not allow. Allocates only to encode what is not bytes."""
+        self._ready_for_use()
+        if qos > self.max_qos or qos < 0:  # [MQTT-3.2.2-11]
+            raise ValueError("qos=%d; the broker takes up to %d" % (qos, self.max_qos))
+        if retain and not self.retain_available:  # [MQTT-3.2.2-14]
+            raise ValueError("retain: the broker does not keep messages")
+        topic = self.topic(topic)
+        if isinstance(msg, str):
+            msg = msg.encode()
+        props = self.properties(props, 3)
+        if props and find(props, 0, len(props), 0x0B) >= 0:  # [MQTT-3.3.4-6]
+            raise ValueError("props: a subscription identifier in a PUBLISH of a client's")
+        return self.start_publish(topic, msg, qos << 1 | (1 if retain else 0), props)
+
+    def subscribe(self, subscription):
+        """Build a SUBSCRIBE: its slot."""
+        self._ready_for_use()
+        if self.in_handler:
+            raise RuntimeError("not inside a message handler: it would wait")
+        f = subscription.filter
+        if f.startswith(b"$share/") and not self.shared:
+            raise ValueError("the broker has no shared subscriptions")
+        if not self.wildcards and (b"+" in f or b"#" in f):
+            raise ValueError("the broker has no wildcard subscriptions")
+        if not self.identifiers:
+            subscription.id = 0  # [MQTT-3.2.2.3.12]
+        return self._request(SUBACK, subscription, None)
+
+    def unsubscribe(self, filter, props):
+        """Build an UNSUBSCRIBE: its slot."""
+        self._ready_for_use()
+        if self.in_handler:
+            raise RuntimeError("not inside a message handler: it would wait")
+        return self._request(UNSUBACK, filter, self.properties(props, 10))
+
+    def _request(self, state, what, props):
+        s = self.session
+        i = s.take(state)
+        if i < 0:
+            raise ResourceError("too many packets in flight: receive_maximum=%d" % s.size)
+        try:
+            if state == SUBACK:
+                self.put_subscribe(s.pid[i], what)
+            else:
+                self.put_unsubscribe(s.pid[i], what, props)
+        except Exception:
+            s.release(i)
+            s.answered(i, 0)
+            raise
+        return i
+
+    def answer(self, i):
+        """None while slot i waits, else its reason code."""
+        return self.session.reason[i] if self.session.state[i] == DONE else None
+
+    def end(self, reason, props):
+        """Build our DISCONNECT (3.14). Nothing else goes out after it [MQTT-3.14.4-2]."""
+        self._ready_for_use()
+        props = self.properties(props, 14)
+        self.ack_count = 0
+        self.ping_due = False
+        self.resend = -1
+        self.put_disconnect(reason, props)
+
+
+Engine.handlers = (
+    None,
+    None,
+    Engine._connack,
+    Engine._publish,
+    Engine._puback,
+    Engine._pubrec,
+    Engine._pubrel,
+    Engine._pubcomp,
+    None,
+    Engine._suback,
+    None,
+    Engine._suback,
+    None,
+    Engine._pingresp,
+    Engine._disconnect,
+    Engine._auth,
+)

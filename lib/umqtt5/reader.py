@@ -1,0 +1,282 @@
+"""Bytes in: cuts the stream into packets, in place, and keeps the connection's time.
+
+A packet is read exactly: two bytes of fixed header, further bytes of its length, then its body to rx[0]. So nothing
+is ever moved or copied, but for a body that comes in pieces. What a packet means is not known here.
+"""
+
+from micropython import const
+
+from errno import ETIMEDOUT
+from time import ticks_diff
+
+from .codec import u16, vbi, vbi_size
+from .errors import Disconnected, MalformedPacket, ProtocolError, Refused, ResourceError
+from .packets import Packets
+
+# Engine.state
+CLOSED = const(0)
+CONNECTING = const(1)  # CONNECT goes out, or CONNACK is awaited
+UP = const(2)
+FAILED = const(3)  # an error of the connection's was raised: the driver closes the stream
+
+# What the next bytes belong to.
+_HEAD = const(0)
+_LENGTH = const(1)
+_BODY = const(2)
+_DRAIN = const(3)
+
+_SCRATCH = const(64)
+_VIEWS = const(16)
+_NEVER = const(0x1FFFFFFF)  # ms; longer than any interval of MQTT's, and no more than a small integer
+
+# 2.1.3: the flags of each packet type that a server may send; _ANY: PUBLISH; _NONE: not a server's.
+_ANY = const(0xFF)
+_NONE = const(0xFE)
+_FLAGS = b"\xfe\xfe\0\xff\0\0\x02\0\xfe\0\xfe\0\xfe\0\0\0"
+
+
+class Reader(Packets):
+    """The incoming half of the engine, below the meaning of packets. Owns `rx`."""
+
+    handlers = ()  # by packet type: a function of (engine, length of the variable header and payload in rx)
+
+    def __init__(self, session, tx_size, rx_size, max_packet, timeout):
+        super().__init__(tx_size, session)
+        self.rx = bytearray(rx_size)
+        self.head = bytearray(5)
+        self.scratch = bytearray(_SCRATCH)
+        # Where a body that comes in pieces goes on: readinto() takes no offset. A multiple of _SCRATCH.
+        self.step = max(_SCRATCH, (rx_size // _VIEWS + _SCRATCH - 1) // _SCRATCH * _SCRATCH)
+        view = memoryview(self.rx)
+        self.views = [view[i:] for i in range(0, rx_size, self.step)]
+        self.max_packet = max_packet  # what we announce; None: nothing
+        self.timeout = timeout  # ms
+        self.keepalive = 0  # s
+        self.state = CLOSED
+        self.handler_raised = False  # the exception on its way is a message handler's: the connection is whole
+        self.parting = 0  # after an error: the reason for our DISCONNECT, 0 for none
+        self.last_tx = self.last_rx = self.pinged = 0  # ticks, ms
+        self.pinging = False
+        self.oversized = 0
+        self.on_event = None
+        self._await()
+
+    # --- what the driver calls
+
+    def got(self, n, now):
+        """The driver has read n > 0 bytes into `into`. Returns the first byte of a PUBLISH dealt with, else 0.
+        Raises what is wrong with the packet, or what a handler raised (handler_raised is set then)."""
+        self.last_rx = now
+        try:
+            part = self.part
+            if part == _BODY:
+                self.need -= n
+                if self.into is self.scratch:
+                    self._copy(self.rx, n)
+                self.have += n
+                if self.have < self.want:
+                    self._go_on()
+                    return 0
+                return self._whole()
+            if part == _HEAD and n == 2 and not self.have:
+                self.have = 2
+                if self.head[1] < 0x80:
+                    return self._body(self.head[1])
+                self.part = _LENGTH
+            elif part == _DRAIN:
+                self.want -= n
+                self.need = min(self.want, len(self.rx))
+                if not self.want:
+                    self._await()
+                    return 0x30
+                return 0
+            else:
+                # A header in pieces: byte by byte.
+                if self.into is self.scratch:
+                    self.head[self.have] = self.scratch[0]
+                self.have += 1
+                if self.have >= 2 and self.head[self.have - 1] < 0x80:
+                    return self._body(vbi(self.head, 1, self.have))
+                if self.have == 5:
+                    raise MalformedPacket("a remaining length of more than four bytes")
+            self.into = self.scratch
+            self.need = 1
+            return 0
+        except Exception as e:
+            if not self.handler_raised:
+                self._failed(e)
+            raise
+
+    def timer(self, now):
+        """ms until it wants to be called again. Queues PINGREQ when it is time (3.1.2.10); OSError(ETIMEDOUT) when
+        the broker is silent: it left a packet unfinished, or its PINGRESP is overdue."""
+        quiet = ticks_diff(now, self.last_rx)
+        left = _NEVER
+        if self.part or self.have:
+            left = self.timeout - quiet
+            if left <= 0:
+                self._silent("the rest of a packet")
+        if self.state == UP and self.keepalive:
+            ms = self.keepalive * 1000
+            if self.pinging:
+                ms = min(self.timeout, ms // 2) - ticks_diff(now, self.pinged)
+                if ms <= 0:
+                    self._silent("PINGRESP")
+            else:
+                # A little early: the interval must not exceed the keep alive [MQTT-3.1.2-20]. Nothing received for
+                # so long asks for a ping too, or a board that publishes QoS 0 into a black hole never notices.
+                ms -= ms // 16 + max(quiet, ticks_diff(now, self.last_tx))
+                if ms <= 0:
+                    self.ping(now)
+                    return 0
+            left = min(left, ms)
+        return left
+
+    def ping(self, now):
+        """Queue PINGREQ (3.12); its answer is due within min(timeout, keepalive / 2)."""
+        self.ping_due = True
+        if not self.pinging:
+            self.pinging = True
+            self.pinged = now
+
+    def farewell(self):
+        """After an error: True where a DISCONNECT has been built, for the driver to try to write once."""
+        # Not before CONNECT is out, not behind half a packet.
+        reason = self.parting
+        if not reason or self.midway or not self.greeted:
+            return False
+        self.put_disconnect(reason)
+        return True
+
+    def wipe(self):
+        """Overwrite both buffers: they held a password or authentication data."""
+        for buf in (self.tx, self.rx):
+            for i in range(len(buf)):
+                buf[i] = 0
+
+    def closed(self):
+        """The stream is closed. The session stays."""
+        if self.state == CONNECTING or self.state == FAILED:
+            self.wipe()
+        self.state = CLOSED
+        self.exchange = None
+        self.left = 0
+        self.tail = None
+        self.out = self.tx
+
+    # --- a packet's parts
+
+    def _await(self):
+        """The next bytes are a fixed header."""
+        self.part = _HEAD
+        self.have = 0
+        self.into = self.head
+        self.need = 2
+
+    def _copy(self, to, n):
+        have = self.have
+        scratch = self.scratch
+        for i in range(n):
+            to[have + i] = scratch[i]
+
+    def _go_on(self):
+        """A body came in part: the next piece goes to rx[have]."""
+        have = self.have
+        off = have % self.step
+        if off:
+            self.into = self.scratch
+            self.need = min(_SCRATCH, self.step - off, self.want - have)
+        else:
+            self.into = self.views[have // self.step]
+            self.need = self.want - have
+
+    def _body(self, n):
+        """The fixed header is whole: check it, and make room for n more bytes."""
+        h = self.head[0]
+        t = h >> 4
+        flags = _FLAGS[t]
+        if flags == _NONE:
+            raise ProtocolError("a packet of type %d from a server" % t)
+        if flags != _ANY and h & 15 != flags:
+            raise MalformedPacket("flags 0x%X in a packet of type %d" % (h & 15, t))
+        if self.state != UP and t != 2 and t != 14 and t != 15:
+            raise ProtocolError("a packet of type %d before CONNACK" % t)
+        if self.max_packet and 1 + vbi_size(n) + n > self.max_packet:
+            raise ProtocolError("a packet of %d bytes, max_packet=%d was announced" % (n, self.max_packet), 0x95)
+        self.want = n
+        room = len(self.rx)
+        if n > room:
+            if t != 3:
+                raise ResourceError("a packet of %d bytes from the broker needs rx_size=%d" % (n, n), 0x95)
+            self.want = room  # its start is kept: topic and packet identifier are needed
+        self.size = n
+        self.part = _BODY
+        self.have = 0
+        if not n:
+            return self._whole()
+        self.into = self.rx
+        self.need = self.want
+        return 0
+
+    def _whole(self):
+        """A packet has come whole; or, of a PUBLISH that is too large, its start."""
+        # The reader is ready for the next packet before anything is done with this one: a handler may raise.
+        self._await()
+        if self.size > len(self.rx):
+            self._oversized()
+            return 0
+        return self.handlers[self.head[0] >> 4](self, self.size)
+
+    def _oversized(self):
+        """A PUBLISH larger than rx; its start is there. Acknowledge it with 0x97 and drain the rest: announcing a
+        Maximum Packet Size instead makes mosquitto 2.0.11 deaf after some of them."""
+        h = self.head[0]
+        qos = h >> 1 & 3
+        room = len(self.rx)
+        i = 2 + u16(self.rx, 0)
+        if i + 2 > room:
+            raise ResourceError("a topic longer than rx: rx_size=%d is needed" % (i + 2), 0x95)
+        if qos == 3:
+            raise MalformedPacket("PUBLISH flags")
+        if qos:
+            self._ack(0x40 if qos == 1 else 0x50, 0x97, self._pid(i, room))
+        self.oversized += 1
+        self.part = _DRAIN
+        self.into = self.rx
+        self.want = self.size - room
+        self.need = min(self.want, room)
+        self.tell("oversized", self.size)
+
+    def _pid(self, i, n):
+        if i + 2 > n:
+            raise MalformedPacket("a packet without its packet identifier")
+        pid = u16(self.rx, i)
+        if not pid:  # 2.2.1
+            raise ProtocolError("packet identifier 0")
+        return pid
+
+    # --- errors and events
+
+    def _failed(self, error):
+        """An error of the connection's (not one of a handler's) is about to be raised."""
+        self.state = FAILED
+        self.exchange = None
+        # What our DISCONNECT says (3.14.2.1); 0 where the server spoke first: then we only close.
+        # 0x80 to 0x82 and 0x95 and what a rule names: never 0x87, which is the server's alone.
+        if isinstance(error, (Disconnected, Refused)) and error.reason is not None:
+            self.parting = 0
+        elif isinstance(error, ResourceError):
+            self.parting = 0x95
+        else:
+            self.parting = getattr(error, "reason", None) or 0x80
+
+    def _silent(self, what):
+        e = OSError(ETIMEDOUT, what + " did not come")
+        self._failed(e)
+        self.parting = 0  # nobody would hear it
+        raise e
+
+    def tell(self, event, value):
+        """on_event(event, value): something that no call of the application's can report."""
+        if self.on_event:
+            self.on_event(event, value)
