@@ -1,0 +1,405 @@
+"""The blocking client: umqtt.simple's class, method for method, over the MQTT 5.0 engine of protocol.py.
+
+A driver: it opens a stream, moves bytes, waits and keeps time. No rule of MQTT's stands here, and the socket never
+blocks: every wait is a poll with a deadline. After any OSError, and after any error of connect(), the connection is
+closed, and connect() may be called again.
+"""
+
+from micropython import const
+
+from errno import ECONNABORTED, ECONNRESET, EHOSTUNREACH, ETIMEDOUT
+from time import ticks_add, ticks_diff, ticks_ms
+
+from .codec import text
+from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for it, at umqtt's place
+from .errors import Refused
+from .protocol import Engine
+from .reader import FAILED, UP
+from .session import Subscription
+from .transport import POLLIN, POLLOUT, addresses, connected, context, poller, secure, start
+
+_TLS = "TLS handshake"
+_SLICE = const(50)  # ms between two calls of on_wait()
+
+
+class MQTTClient:
+    """An MQTT 5.0 client (blocking). The arguments up to `ssl_params` are umqtt.simple's.
+
+    client_id, user: str or bytes. server: name or address. port: 0 means 1883, or 8883 with TLS. keepalive: s, 0 for
+    none (then a dead link is found only by the timeout of an operation). ssl, ssl_params: see transport.context().
+    auth: a SASL mechanism (see auth.py), instead of password.
+    tx_size, rx_size: bytes of the two buffers, made here and kept. receive_maximum: how many messages with QoS > 0
+    may be in flight, each way. max_packet: the Maximum Packet Size to announce, bytes; None: none.
+    timeout: s, for each operation as a whole. session_expiry: s; None: 0 with clean_session=True, else for ever.
+    on_wait: called at least every 50 ms in every wait, but for the name look-up: feed the watchdog there.
+    on_event: called with (name, value): see protocol.Engine.tell(). props: more CONNECT properties (a dict, or bytes
+    from props.encode()).
+    Raises ValueError for arguments that do not go together."""
+
+    def __init__(
+        self,
+        client_id,
+        server,
+        port=0,
+        user=None,
+        password=None,
+        keepalive=0,
+        ssl=None,
+        ssl_params={},  # noqa: B006  umqtt's signature; never changed
+        *,
+        on_wait=None,
+        **options,
+    ):
+        self.server = server
+        self.port = port or (8883 if ssl else 1883)
+        self.sock = None
+        self.on_wait = on_wait
+        self._tls = context(ssl, ssl_params, server)
+        self._engine = Engine(client_id, user, password, keepalive, **options)
+        self._poll = None
+        self._events = 0
+        self._doing = ""  # the step that an OSError names
+
+    # --- umqtt's methods
+
+    def set_callback(self, f):
+        """f(topic, msg), bytes: for messages that no handler takes."""
+        self._engine.callback = f
+
+    def set_last_will(self, topic, msg, retain=False, qos=0, props=None):
+        """The will that connect() will leave with the broker. props: Will Delay Interval and others (3.1.3.2)."""
+        self._engine.set_will(topic, msg, retain, qos, props)
+
+    def connect(self, clean_session=True, timeout=None):
+        """Open the stream and log in. timeout: s, instead of the client's.
+
+        Returns session present (bool); `connack` has what the broker granted. Raises OSError (the network; a
+        deadline: ETIMEDOUT), Refused, AuthError, NotProven, PeerError."""
+        e = self._engine
+        if e.in_handler:
+            raise RuntimeError("not inside a message handler")
+        self._close()
+        deadline = ticks_add(ticks_ms(), e.timeout if timeout is None else int(timeout * 1000))
+        try:
+            self._open(deadline)
+            e.open(ticks_ms(), clean_session)
+            while e.state != UP:
+                if e.auth_busy():
+                    deadline = self._work(deadline)
+                elif self._receive(deadline) is None:
+                    self._doing = "login: waiting for AUTH or CONNACK"
+                    self._wait(POLLIN, deadline)
+        except BaseException as x:
+            self._abort()
+            if type(x) is OSError and (len(x.args) == 1 or not isinstance(x.args[0], int)):
+                # A socket's error, or getaddrinfo's, which has no number: add the step.
+                raise OSError(x.args[0] if len(x.args) == 1 else EHOSTUNREACH, self._doing)
+            if type(x) is ValueError and self._doing == _TLS:
+                raise OSError(ECONNABORTED, "%s: %s" % (_TLS, x.args[0].strip()))  # mbedtls' word on the certificate
+            raise
+        self._doing = "waiting for the broker"
+        return bool(e.connack[0])
+
+    def publish(self, topic, msg, retain=False, qos=0, props=None):
+        """Publish `msg`; returns when it is acknowledged (QoS 1: PUBACK, QoS 2: PUBCOMP). Allocates nothing where
+        topic, msg and props are bytes; QoS > 0: they must not change until acknowledged, even if this raised.
+
+        Inside a handler it does not wait. Raises ValueError, Refused, ResourceError, OSError."""
+        e = self._engine
+        if e.ack_count or e.left:
+            self._flush(None)
+        deadline = 0
+        if qos:
+            deadline = self._deadline()
+            while not e.in_handler and e.state == UP and not e.may_publish():
+                self._turn(deadline)  # the broker's Receive Maximum
+        i = e.publish(topic, msg, retain, qos, props)
+        if i < 0:
+            self._flush(None)
+        elif e.in_handler:
+            e.session.release(i)
+            self._flush(None)
+        else:
+            self._finish(i, deadline, "PUBACK" if qos == 1 else "PUBREC or PUBCOMP")
+
+    def subscribe(
+        self,
+        topic,
+        qos=0,
+        handler=None,
+        *,
+        id=None,
+        no_local=False,
+        retain_as_published=False,
+        retain_handling=0,
+        props=None,
+    ):
+        """Subscribe to a topic filter; returns the granted QoS when the broker has acknowledged it.
+
+        handler(message): see protocol.Message; without one the callback gets the messages. id: the Subscription
+        Identifier (1..268435455); None: one is chosen where there is a handler. The others: the subscription options
+        of 3.8.3.1. Raises Refused (SUBACK >= 0x80), ValueError, OSError."""
+        e = self._engine
+        s = e.session
+        filter = bytes(text(topic, "topic"))
+        if not filter or not 0 <= qos <= 2 or not 0 <= retain_handling <= 2:
+            raise ValueError("subscribe: an empty topic, qos or retain_handling not 0..2")
+        if no_local and filter.startswith(b"$share/"):
+            raise ValueError("no_local with a shared subscription")  # [MQTT-3.8.3-4]
+        options = qos | (4 if no_local else 0) | (8 if retain_as_published else 0) | retain_handling << 4
+        if id is None:
+            id = s.next_id() if handler else 0
+        new = Subscription(id, filter, handler, options, e.properties(props, 8))
+        old = s.get(filter)
+        deadline = self._deadline()
+        self._flush(deadline)
+        i = e.subscribe(new)
+        s.add(new)  # now: messages may come before the SUBACK (3.8.4)
+        try:
+            return self._finish(i, deadline, "SUBACK")
+        except BaseException:
+            s.remove(filter)
+            if old:
+                s.add(old)
+            raise
+
+    def on(self, filter, handler, id=None):
+        """Give messages whose topic matches `filter` (or that carry the Subscription Identifier `id`) to `handler`;
+        sends nothing: for subscriptions that a resumed session already has."""
+        self._engine.session.add(Subscription(id or 0, bytes(text(filter, "filter")), handler, 0, b""))
+
+    def unsubscribe(self, topic, props=None):
+        """Undo subscribe(); returns the reason code (0x11: there was no such subscription)."""
+        filter = bytes(text(topic, "topic"))
+        deadline = self._deadline()
+        self._flush(deadline)
+        reason = self._finish(self._engine.unsubscribe(filter, props), deadline, "UNSUBACK")
+        self._engine.session.remove(filter)
+        return reason
+
+    def wait_msg(self):
+        """Wait for a message, without limit, and deal with it. A dead link is noticed where keepalive is not 0.
+
+        Returns the first byte of the PUBLISH. Raises OSError, PeerError, and what a handler raises."""
+        self._outside()
+        while True:
+            op = self._turn(None)
+            if op:
+                self._flush(None)
+                return op
+
+    def check_msg(self):
+        """Deal with what has come, at most one message, without waiting for more. Allocates nothing.
+
+        Returns the first byte of the PUBLISH, or None. Raises as wait_msg()."""
+        self._outside()
+        while True:
+            op = self._receive(None)
+            if op is None:
+                self._timer()
+                self._flush(None)
+                return None
+            if op:
+                self._flush(None)
+                return op
+
+    def ping(self):
+        """Send PINGREQ; that its answer comes in time is seen to by wait_msg(), check_msg() and every other wait."""
+        e = self._engine
+        e._ready_for_use()
+        e.ping(ticks_ms())
+        self._flush(None)
+
+    def disconnect(self, reason=0, props=None):
+        """Send DISCONNECT with `reason` (0x04: publish the will) and close. Without a connection it does nothing."""
+        if self.sock is None:
+            return
+        try:
+            self._flush(None)
+            self._engine.end(reason, props)
+            self._flush(None)
+        finally:
+            self._close()
+
+    # --- what umqtt does not have
+
+    @property
+    def connack(self):
+        """What the broker granted in its last CONNACK: a new dict, see props.granted()."""
+        from .props import granted
+
+        return granted(self._engine.connack)
+
+    @property
+    def client_id(self):
+        """bytes; the Assigned Client Identifier where the broker gave one."""
+        return self._engine.client_id
+
+    @property
+    def oversized(self):
+        """How many messages were too large for rx_size, and not delivered."""
+        return self._engine.oversized
+
+    # --- the driver
+
+    def _deadline(self):
+        return ticks_add(ticks_ms(), self._engine.timeout)
+
+    def _outside(self):
+        if self._engine.in_handler:
+            raise RuntimeError("not inside a message handler")
+        self._engine._ready_for_use()
+
+    def _open(self, deadline):
+        """TCP to the first address that answers, and TLS."""
+        self._doing = "looking up " + self.server
+        error = None
+        for address in addresses(self.server, self.port):
+            self._doing = "connecting to %s:%d" % (self.server, self.port)
+            try:
+                self.sock = start(address)
+                self._register()
+                while not connected(self.sock, self._poll):
+                    self._wait(POLLOUT, deadline)
+                break
+            except OSError as x:
+                if x.args[0] == ETIMEDOUT:
+                    raise
+                error = x
+                self._close()
+        else:
+            raise error or OSError(ECONNRESET)
+        if self._tls:
+            self._doing = _TLS
+            self._poll.unregister(self.sock)
+            self.sock = secure(self.sock, self._tls)
+            self._register()
+
+    def _register(self):
+        self._poll = poller()
+        self._poll.register(self.sock, POLLOUT)
+        self._events = POLLOUT
+
+    def _work(self, deadline):
+        """One slice of the mechanism's own work. It does not count against the deadline; waiting for a KDC does."""
+        e = self._engine
+        began = ticks_ms()
+        e.work(began)
+        if self.on_wait:
+            self.on_wait()
+        if e.auth_busy() and e.exchange.wait:
+            stream, ms = e.exchange.wait
+            poll = poller()
+            poll.register(stream, POLLIN)
+            poll.ipoll(min(ms, _SLICE))
+            if ticks_diff(deadline, ticks_ms()) <= 0:
+                raise OSError(ETIMEDOUT, "login: the mechanism waits for " + str(stream))
+            return deadline
+        return ticks_add(deadline, ticks_diff(ticks_ms(), began))
+
+    def _flush(self, deadline):
+        """Write all that is due. Whatever interrupts it closes the connection: no half packet stays behind."""
+        e = self._engine
+        try:
+            while e.left or e.next():
+                n = self.sock.write(e.out, e.off, e.left)
+                if n:
+                    e.wrote(n, ticks_ms())
+                else:
+                    e.midway = True  # TLS may hold the bytes: only the same may follow
+                    if deadline is None:
+                        deadline = self._deadline()
+                    self._wait(POLLOUT, deadline)
+        except BaseException:
+            self._abort()
+            raise
+
+    def _receive(self, deadline):
+        """Write what is due, then one read. Returns None where nothing has come, else what Engine.got() returns."""
+        e = self._engine
+        if e.left or e.next():
+            self._flush(deadline)
+        try:
+            n = self.sock.readinto(e.into, e.need)
+            if n is None:
+                return None
+            if not n:
+                raise OSError(ECONNRESET, "closed by the broker; " + self._doing)
+            return e.got(n, ticks_ms())
+        except BaseException:
+            self._abort()
+            raise
+
+    def _turn(self, deadline):
+        """One read, or a wait. Returns what Engine.got() returns, None after a wait."""
+        op = self._receive(deadline)
+        if op is None:
+            try:
+                self._wait(POLLIN, deadline)
+            except BaseException:
+                self._abort()
+                raise
+        return op
+
+    def _timer(self):
+        try:
+            return self._engine.timer(ticks_ms())
+        except BaseException:
+            self._abort()
+            raise
+
+    def _wait(self, events, deadline):
+        """Until the stream is ready, or something else is due. OSError(ETIMEDOUT) when `deadline` has passed."""
+        now = ticks_ms()
+        ms = self._engine.timer(now)
+        if deadline is not None:
+            left = ticks_diff(deadline, now)
+            if left <= 0:
+                raise OSError(ETIMEDOUT, self._doing)
+            ms = min(ms, left)
+        if self.on_wait:
+            self.on_wait()
+            ms = min(ms, _SLICE)
+        if events != self._events:
+            self._poll.modify(self.sock, events)
+            self._events = events
+        self._poll.ipoll(ms)
+
+    def _finish(self, i, deadline, what):
+        """Wait for the answer to slot i: its reason code. Refused where it is >= 0x80."""
+        e = self._engine
+        self._doing = what
+        try:
+            self._flush(deadline)
+            while e.answer(i) is None:
+                self._turn(deadline)
+            reason = e.answer(i)
+        finally:
+            e.session.release(i)
+        self._flush(deadline)
+        if reason >= 0x80:
+            raise Refused(what, reason, e.answer_said)
+        return reason
+
+    def _abort(self):
+        """An exception is on its way. Close, but where it is a handler's own: then the connection is whole."""
+        e = self._engine
+        if e.state == UP and e.handler_raised:
+            e.handler_raised = False
+            return
+        if self.sock is not None:
+            if e.state == FAILED and e.farewell():
+                try:
+                    self.sock.write(e.out, e.off, e.left)
+                except OSError:
+                    pass
+            self._close()
+
+    def _close(self):
+        if self.sock is not None:
+            sock = self.sock
+            self.sock = None
+            self._poll.unregister(sock)
+            self._poll = None
+            sock.close()
+        self._engine.closed()
