@@ -1,0 +1,1 @@
+# usasl: SASL mechanisms as generators. Knows nothing of MQTT, sockets or boards. Import usasl.scram.

@@ -1,0 +1,35 @@
+# What the errors of usasl say: cause, and cure where there is one. Loaded only when one is printed.
+# Must never: show a secret. Values come from the server and are cut and made printable.
+_TEXTS = {
+    # SCRAM, the server's first message
+    "no_challenge": "the server ended the login without a challenge and without its signature: "
+    "it lets clients in without authentication, or it is not our server",
+    "refused": "the server refused the login with %s",
+    "attributes": "the server's message is not SCRAM: bad attributes %s (order, value, doubled, unsupported)",
+    "nonce": "the server's nonce does not continue ours: not an answer to this login",
+    "salt": "the server's salt is not base64",
+    "count": "the server's iteration count %s is not a positive decimal number",
+    "count_low": "the server asks for %s iterations; min_iterations is %s. Raise the count on the server: "
+    "a low one makes the password cheap to guess",
+    "count_fell": "the server asks for %s iterations, fewer than the %s with which it was proven before",
+    "count_high": "the server asks for %s iterations; max_iterations is %s. Raise that, or provision keys",
+    "keys_count": "the server asks for %s iterations, the keys are for %s: provision again",
+    "keys_salt": "the keys are for another salt than the server's: provision again",
+    # SCRAM, the server's last message
+    "no_signature": "the server ended the login without its signature: nothing proves that it is our server",
+    "error": "the server sent the error %s where its signature belongs",
+    "signature": "the server's signature is wrong: it does not know this user's keys",
+}
+
+
+def _show(value):
+    if not isinstance(value, (bytes, bytearray)):
+        return str(value)
+    shown = "".join([chr(c) if 32 < c < 127 else "?" for c in value[:40]])
+    return shown + "..." if len(value) > 40 else shown
+
+
+def text(name="", *values):
+    """The text called `name`, with its values."""
+    found = _TEXTS.get(name, name)
+    return found % tuple([_show(value) for value in values]) if values else found
