@@ -162,7 +162,8 @@ class Login(Reader):
         if self.exchange or self.password is not None:
             self.wipe()
         self.exchange = None
-        self.resend = 65536
+        if self.session.sending:
+            self.resend = 65536  # from the oldest on (4.4)
         self.state = UP
 
     def _granted(self, at, n, ident, default):

@@ -11,8 +11,8 @@ from errno import ECONNABORTED, ECONNRESET, EHOSTUNREACH, ETIMEDOUT
 from time import ticks_add, ticks_diff, ticks_ms
 
 from .codec import text
+from .errors import Disconnected, Refused
 from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for it, at umqtt's place
-from .errors import Refused
 from .protocol import Engine
 from .reader import FAILED, UP
 from .session import Subscription
@@ -89,6 +89,7 @@ class MQTTClient:
                 elif self._receive(deadline) is None:
                     self._doing = "login: waiting for AUTH or CONNACK"
                     self._wait(POLLIN, deadline)
+            self._flush(deadline)  # what a resumed session resends
         except BaseException as x:
             self._abort()
             if type(x) is OSError and (len(x.args) == 1 or not isinstance(x.args[0], int)):
@@ -310,9 +311,26 @@ class MQTTClient:
                     if deadline is None:
                         deadline = self._deadline()
                     self._wait(POLLOUT, deadline)
-        except BaseException:
+        except BaseException as x:
+            if isinstance(x, OSError):
+                self._last_words()
             self._abort()
             raise
+
+    def _last_words(self):
+        """A write failed. The broker may have said why before it closed, and that is the better error."""
+        e = self._engine
+        try:
+            while not e.in_handler and not e.acks_full() and e.state != FAILED:
+                n = self.sock.readinto(e.into, e.need)
+                if not n:
+                    return
+                e.got(n, ticks_ms())
+        except (Refused, Disconnected):
+            self._abort()
+            raise
+        except Exception:
+            pass  # the write's error it is
 
     def _receive(self, deadline):
         """Write what is due, then one read. Returns None where nothing has come, else what Engine.got() returns."""

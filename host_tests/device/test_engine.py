@@ -1,0 +1,405 @@
+# The engine without a socket and without a clock: framing, keep alive, packet identifiers, acknowledgements.
+# runs under CPython too
+import micropython  # noqa: F401  (first: under CPython it gives `time` its ticks)
+
+from time import ticks_add
+
+from umqtt5.errors import MalformedPacket, ProtocolError, Reject, ResourceError
+from umqtt5.message import matches
+from umqtt5.reader import FAILED
+from umqtt5.session import Subscription
+from wire import Wire, packet, publish, raises
+
+
+def test_connect_byte_for_byte():
+    # MQTT 5.0, 3.1, by hand: clean start, keep alive 60, receive maximum 20, client id "me".
+    w = Wire()
+    w.e.open(0, True)
+    assert w.flush() == [b"\x10\x12\x00\x04MQTT\x05\x02\x00\x3c\x03\x21\x00\x14\x00\x02me"]
+
+
+def test_connect_with_everything():
+    w = Wire(
+        keepalive=5,
+        receive_maximum=3,
+        topic_alias_maximum=4,
+        max_packet=512,
+        session_expiry=7,
+        props={"user_property": [("a", "b")], "request_response_information": 1},
+    )
+    w.e.set_will("w/t", b"gone", True, 1, {"will_delay_interval": 9})
+    w.e.user, w.e.password = b"u", b"p"
+    w.e.open(0, False)
+    body = w.flush()[0][2:]
+    assert body[:10] == b"\x00\x04MQTT\x05" + bytes((0x80 | 0x40 | 0x20 | 0x08 | 0x04,)) + b"\x00\x05"
+    n = body[10]
+    from umqtt5.props import decode
+
+    assert decode(body, 11, 11 + n, 1) == {
+        "user_property": [("a", "b")],
+        "request_response_information": 1,
+        "receive_maximum": 3,
+        "session_expiry_interval": 7,
+        "maximum_packet_size": 512,
+        "topic_alias_maximum": 4,
+    }
+    assert (
+        body[11 + n :] == b"\x00\x02me" + b"\x05\x18\x00\x00\x00\x09" + b"\x00\x03w/t\x00\x04gone\x00\x01u\x00\x01p"
+    )
+
+
+def test_a_connect_larger_than_tx():
+    w = Wire(client_id="c" * 300, tx_size=64)
+    w.e.open(0, True)
+    assert len(w.flush()[0]) == 3 + 16 + 300
+    assert w.e.out is w.e.tx, "the temporary is dropped"
+
+
+def test_every_chunk_size_gives_the_same():
+    stream = b"".join([publish(b"t/%d" % i, b"x" * size, i % 3, i + 1) for i, size in enumerate(SIZES)])
+    whole = Wire(rx_size=1024).up()
+    whole.feed(stream)
+    assert [len(m) for _, m in whole.messages] == SIZES
+    for chunk in (1, 2, 3, 5, 50, 63, 64, 65, 127, 1000):
+        w = Wire(rx_size=1024, chunk=chunk).up()
+        w.feed(stream)
+        assert w.messages == whole.messages, chunk
+        assert w.sent == whole.sent, chunk
+
+
+SIZES = [0, 1, 100, 127, 128, 250, 63, 64, 65, 900, 1000, 3]
+
+
+def test_topic_and_payload_in_place():
+    w = Wire().up()
+    seen = []
+
+    def handler(m):
+        seen.append((bytes(m.buf[m.start : m.end]), m.topic, m.payload, m.qos, m.retain, m.dup, m.props))
+        assert m.buf is w.e.rx
+
+    w.e.session.add(Subscription(5, b"a/+", handler, 0, b""))
+    w.feed(publish(b"a/b", b"hello", 1, 7, 0x09, b"\x0b\x05\x01\x01"))
+    props = {"subscription_identifier": 5, "payload_format_indicator": 1}
+    assert seen == [(b"hello", b"a/b", b"hello", 1, True, True, props)]
+    assert w.sent == [b"\x40\x02\x00\x07"]
+    assert w.messages == []
+
+
+def test_several_identifiers_reach_each_handler_once():
+    w = Wire().up()
+    seen = []
+    w.e.session.add(Subscription(1, b"a/#", lambda m: seen.append(1), 0, b""))
+    w.e.session.add(Subscription(2, b"a/b", lambda m: seen.append(2), 0, b""))
+    w.e.session.add(Subscription(3, b"a/+", lambda m: seen.append(3), 0, b""))
+    w.feed(publish(b"a/b", b"", properties=b"\x0b\x01\x0b\x02"))
+    assert seen == [1, 2]
+    w.feed(publish(b"a/b", b""))  # no identifier: the callback
+    assert seen == [1, 2] and w.messages == [(b"a/b", b"")]
+
+
+def test_in_a_session_of_another_life_the_filter_decides():
+    w = Wire().up(clean=False, present=1)
+    seen = []
+    w.e.session.add(Subscription(1, b"other", lambda m: seen.append("wrong"), 0, b""))
+    w.e.session.add(Subscription(2, b"a/#", lambda m: seen.append("right"), 0, b""))
+    w.feed(publish(b"a/b", b"", properties=b"\x0b\x01"))
+    assert seen == ["right"]
+
+
+def test_topic_filters():
+    for filter, topic, expected in (
+        # 4.7.1, the specification's own examples
+        (b"sport/tennis/player1/#", b"sport/tennis/player1", True),
+        (b"sport/tennis/player1/#", b"sport/tennis/player1/ranking", True),
+        (b"sport/#", b"sport", True),
+        (b"sport/#", b"sports", False),
+        (b"#", b"any/thing", True),
+        (b"sport/tennis/+", b"sport/tennis/player1", True),
+        (b"sport/tennis/+", b"sport/tennis/player1/ranking", False),
+        (b"sport/+", b"sport", False),
+        (b"sport/+", b"sport/", True),
+        (b"+/+", b"/finance", True),
+        (b"/+", b"/finance", True),
+        (b"+", b"/finance", False),
+        (b"#", b"$SYS/x", False),
+        (b"+/x", b"$SYS/x", False),
+        (b"$SYS/#", b"$SYS/x", True),
+        (b"a/+/c", b"a/b/c", True),
+        (b"a/+/c", b"a//c", True),
+        (b"a/+/c", b"a/b/d", False),
+        (b"a/b", b"a/b", True),
+        (b"a/b", b"a/bc", False),
+        (b"a/bc", b"a/b", False),
+        (b"+/#", b"a", True),
+    ):
+        assert matches(filter, b"xx" + topic + b"yy", 2, 2 + len(topic)) == expected, (filter, topic)
+
+
+def test_shared_subscriptions_match_behind_their_name():
+    assert Subscription(0, b"$share/group/a/+", None, 0, b"").match == b"a/+"
+
+
+def test_keep_alive_pings_when_nothing_was_sent_or_nothing_received():
+    for silent in ("tx", "rx"):
+        w = Wire(now=ticks_add(0, -20000), keepalive=60).up()  # across the wrap of the ticks
+        for _ in range(59):
+            assert 0 <= w.e.timer(w.now) <= 60000
+            w.flush()
+            if w.sent:
+                break
+            w.now = ticks_add(w.now, 1000)
+            if silent == "rx":
+                w.e.publish(b"t", b"", False, 0, None)
+                w.flush()
+                w.sent.clear()
+            else:
+                w.feed(publish(b"t", b""))
+        assert w.sent == [b"\xc0\x00"], silent
+        w.feed(b"\xd0\x00")
+        assert not w.e.pinging
+
+
+def test_a_missing_pingresp_ends_the_connection():
+    w = Wire(keepalive=60, timeout=10).up()
+    w.now += 60000
+    w.e.timer(w.now)
+    assert w.flush() == [b"\xc0\x00"]
+    w.now += 5000
+    w.feed(publish(b"t", b""))  # traffic is no PINGRESP
+    w.now += 4999
+    assert w.e.timer(w.now) == 1
+    w.now += 1
+    e = raises(OSError, w.e.timer, w.now)
+    assert "PINGRESP" in str(e) and w.e.state == FAILED and not w.e.farewell()
+
+
+def test_keepalive_0_never_pings():
+    w = Wire(keepalive=0).up()
+    w.now += 500_000_000
+    assert w.e.timer(w.now) > 0
+    assert w.flush() == []
+
+
+def test_server_keep_alive_counts():
+    w = Wire(keepalive=60).up(server_keep_alive=10)
+    assert 9000 < w.e.timer(w.now) < 10000
+    w.up()  # and not in the next connection, where none was given
+    assert w.e.timer(w.now) > 50000
+
+
+def test_an_unfinished_packet_must_go_on():
+    w = Wire(keepalive=0, timeout=10).up()
+    w.feed(publish(b"t", b"abc")[:-1])
+    w.now += 9999
+    assert w.e.timer(w.now) == 1
+    w.now += 1
+    raises(OSError, w.e.timer, w.now)
+    assert w.messages == []
+
+
+def test_packet_identifiers_wrap_and_skip_those_in_use():
+    w = Wire(receive_maximum=3).up()
+    s = w.e.session
+    stuck = w.e.publish(b"t", b"stuck", False, 1, None)
+    w.flush()
+    used = set()
+    for _ in range(70000):
+        i = w.e.publish(b"t", b"", False, 1, None)
+        assert i != stuck and s.pid[i] != s.pid[stuck] and 1 <= s.pid[i] <= 65535
+        used.add(s.pid[i] // 4096)
+        while w.e.left:
+            w.e.wrote(w.e.left, 0)
+        s.answered(i, 0)
+        s.release(i)
+        w.e.quota += 1
+    assert len(used) == 16
+
+
+def test_receive_maximum_of_the_broker():
+    w = Wire().up(receive_maximum=2)
+    first = w.e.publish(b"t", b"1", False, 1, None)
+    w.flush()
+    w.e.publish(b"t", b"2", False, 1, None)
+    w.flush()
+    assert not w.e.may_publish()
+    raises(ResourceError, w.e.publish, b"t", b"3", False, 1, None)
+    w.e.publish(b"t", b"3", False, 0, None)  # QoS 0 is not counted
+    w.flush()
+    pid = w.e.session.pid[first]
+    w.feed(bytes((0x40, 2, pid >> 8, pid & 255)))
+    assert w.e.answer(first) == 0 and w.e.may_publish()
+
+
+def test_what_the_broker_does_not_offer_is_refused_here():
+    w = Wire().up(
+        maximum_qos=1,
+        retain_available=0,
+        maximum_packet_size=20,
+        wildcard_subscription_available=0,
+        shared_subscription_available=0,
+        subscription_identifier_available=0,
+    )
+    e = w.e
+    for call in (
+        lambda: e.publish(b"t", b"", False, 2, None),
+        lambda: e.publish(b"t", b"", True, 0, None),
+        lambda: e.publish(b"t", b"x" * 20, False, 0, None),
+        lambda: e.publish(b"t", b"x" * 20, False, 1, None),
+        lambda: e.subscribe(Subscription(0, b"a/#", None, 0, b"")),
+        lambda: e.subscribe(Subscription(0, b"$share/g/a", None, 0, b"")),
+        lambda: e.publish(b"a/#", b"", False, 0, None),
+        lambda: e.publish(b"", b"", False, 0, None),
+        lambda: e.publish(b"t", b"", False, 0, {"subscription_identifier": 1}),
+        lambda: e.publish(b"t", b"", False, 0, {"reason_string": "x"}),
+    ):
+        raises(ValueError, call)
+    assert w.flush() == [] and e.session.sending == 0
+    e.publish(b"t", b"x" * 12, False, 1, None)  # 20 bytes: fits
+    assert len(w.flush()[0]) == 20
+    i = e.subscribe(Subscription(9, b"a", None, 0, b""))
+    assert w.flush()[1][4] == 0, "no Subscription Identifier is sent"
+    assert i >= 0
+
+
+def test_a_payload_larger_than_tx_follows_its_header():
+    w = Wire(tx_size=32).up()
+    msg = bytes(range(100))
+    w.e.publish(b"t", msg, False, 0, None)
+    assert w.e.out is w.e.tx
+    w.e.wrote(w.e.left, 0)
+    assert w.e.out is msg and w.e.left == 100, "from the caller's own bytes"
+    w.e.wrote(100, 0)
+    assert w.e.left == 0 and not w.e.midway
+    e = raises(ResourceError, w.e.publish, b"t" * 40, b"", False, 0, None)
+    assert "tx_size=" in str(e)
+
+
+def test_a_handler_that_raises():
+    w = Wire().up()
+
+    def handler(m):
+        raise KeyError("mine")
+
+    w.e.session.add(Subscription(1, b"a", handler, 0, b""))
+    raises(KeyError, w.feed, publish(b"a", b"", 1, 9, properties=b"\x0b\x01"))
+    assert w.e.handler_raised and w.flush() == []  # not acknowledged
+    w.e.handler_raised = False
+    w.feed(publish(b"b", b"x", 1, 10))  # the reader is in step
+    assert w.messages == [(b"b", b"x")] and w.sent == [b"\x40\x02\x00\x0a"]
+
+
+def test_reject_acknowledges_with_its_reason():
+    w = Wire().up()
+
+    def handler(m):
+        raise Reject(0x99)
+
+    w.e.session.add(Subscription(1, b"a", handler, 0, b""))
+    w.feed(publish(b"a", b"", 1, 9, properties=b"\x0b\x01"))
+    w.feed(publish(b"a", b"", 2, 10, properties=b"\x0b\x01"))
+    assert w.sent == [b"\x40\x03\x00\x09\x99", b"\x50\x03\x00\x0a\x99"]
+
+
+def test_an_oversized_publish_is_drained_and_refused():
+    events = []
+    w = Wire(rx_size=64, on_event=lambda *event: events.append(event)).up()
+    w.feed(publish(b"big", b"x" * 500, 1, 3))
+    w.feed(publish(b"big", b"x" * 59, 0))  # one byte more than rx
+    w.feed(publish(b"t", b"after"))
+    assert w.messages == [(b"t", b"after")]
+    assert w.sent == [b"\x40\x03\x00\x03\x97"]
+    assert w.e.oversized == 2 and [n for n, _ in events] == ["oversized", "oversized"]
+
+
+def test_other_packets_too_large_for_rx_end_the_connection():
+    w = Wire(rx_size=64).up()
+    e = raises(ResourceError, w.feed, packet(0x90, b"x" * 65))
+    assert "rx_size=" in str(e) and e.reason == 0x95 and w.e.parting == 0x95
+
+
+def test_acknowledgements_for_unknown_identifiers():
+    w = Wire().up()
+    w.feed(b"\x40\x02\x00\x05\x70\x02\x00\x05")
+    assert w.e.unmatched == 2 and w.flush() == []
+    w.feed(b"\x50\x02\x00\x05\x62\x02\x00\x06")
+    assert w.sent == [b"\x62\x03\x00\x05\x92", b"\x70\x03\x00\x06\x92"]
+
+
+def test_packets_that_break_the_rules():
+    for kind, data in (
+        (ProtocolError, b"\x20\x03\x00\x00\x00"),  # a second CONNACK
+        (ProtocolError, b"\x00\x00"),
+        (ProtocolError, b"\x10\x00"),
+        (ProtocolError, b"\x82\x00"),
+        (ProtocolError, b"\xc0\x00"),
+        (ProtocolError, b"\xf0\x00"),  # AUTH, and nobody asked
+        (MalformedPacket, b"\x41\x02\x00\x01"),
+        (MalformedPacket, b"\x60\x02\x00\x01"),
+        (MalformedPacket, b"\xd1\x00"),
+        (MalformedPacket, b"\xd0\x01\x00"),
+        (MalformedPacket, b"\x30\xff\xff\xff\xff\x01"),
+        (MalformedPacket, b"\x30\x80\x00"),
+        (MalformedPacket, publish(b"t", b"", 3)),
+        (MalformedPacket, publish(b"t", b"", 0, flags=8)),
+        (MalformedPacket, b"\x30\x00"),
+        (MalformedPacket, b"\x30\x03\x00\x09t"),
+        (MalformedPacket, b"\x32\x04\x00\x01t\x00"),
+        (MalformedPacket, publish(b"\xff", b"")),
+        (MalformedPacket, publish(b"a\x00", b"")),
+        (ProtocolError, publish(b"a/#", b"")),
+        (ProtocolError, publish(b"", b"")),
+        (ProtocolError, publish(b"t", b"", 1, 0)),
+        (ProtocolError, publish(b"t", b"", properties=b"\x23\x00\x01")),
+        (MalformedPacket, b"\x30\x05\x00\x01t\x09\x00"),
+        (ProtocolError, b"\x90\x04\x00\x01\x00\x00"),  # SUBACK, and nobody asked
+        (MalformedPacket, b"\x40\x01\x00"),
+    ):
+        for chunk in (None, 1):
+            w = Wire(chunk=chunk).up()
+            e = raises(kind, w.feed, data)
+            assert w.e.state == FAILED and w.e.parting == e.reason and w.e.farewell()
+            # 3.14, after whatever was to be sent
+            assert w.flush()[-1] == bytes((0xE0, 1, e.reason)), data
+            assert w.messages == []
+
+
+def test_the_answer_of_a_3_1_1_broker():
+    from umqtt5.errors import Refused
+
+    w = Wire()
+    w.e.open(0, True)
+    w.flush()
+    e = raises(Refused, w.feed, b"\x20\x02\x00\x01")
+    assert e.reason == 0x84 and "3.1.1" in str(e)
+
+
+def test_assigned_client_identifier():
+    w = Wire(client_id="").up(assigned_client_identifier="given")
+    assert w.e.client_id == b"given"
+
+
+def test_session_present_only_where_it_may_be():
+    w = Wire()
+    w.e.open(0, True)
+    w.flush()
+    raises(ProtocolError, w.feed, b"\x20\x03\x01\x00\x00")
+
+
+def test_arguments_that_do_not_go_together():
+    class Mechanism:
+        name = "X"
+
+    for options in (
+        {"keepalive": 65536},
+        {"receive_maximum": 0},
+        {"tx_size": 8},
+        {"max_packet": 0},
+        {"props": {"receive_maximum": 5}},
+        {"props": {"topic_alias": 5}},
+        {"client_id": "a\0"},
+    ):
+        raises(ValueError, lambda: Wire(**options))  # noqa: B023
+    from umqtt5.protocol import Engine
+
+    raises(ValueError, lambda: Engine("c", None, "password", 0, auth=Mechanism()))

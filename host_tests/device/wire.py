@@ -1,0 +1,72 @@
+# A broker's side for the tests of the engine: bytes in, bytes out, no socket, time as an argument.
+from umqtt5.props import encode
+from umqtt5.protocol import Engine
+from umqtt5.reader import UP
+
+
+class Wire:
+    """An engine, what it has sent (a list of packets), and the time."""
+
+    def __init__(self, now=1000, chunk=None, **options):
+        options.setdefault("keepalive", 60)
+        self.now = now
+        self.chunk = chunk  # bytes at a time, None: all
+        self.e = Engine(options.pop("client_id", "me"), None, None, options.pop("keepalive"), **options)
+        self.sent = []
+        self.messages = []
+        self.e.callback = lambda topic, msg: self.messages.append((topic, msg))
+
+    def flush(self):
+        e = self.e
+        packet = b""
+        while e.left or e.next():
+            n = min(e.left, self.chunk or e.left)
+            packet += bytes(e.out[e.off : e.off + n])
+            e.wrote(n, self.now)
+            if not e.midway:
+                self.sent.append(packet)
+                packet = b""
+        return self.sent
+
+    def feed(self, data):
+        """Bytes from the broker, as a non-blocking stream gives them."""
+        e = self.e
+        view = memoryview(data)
+        while len(view):
+            n = min(e.need, len(view), self.chunk or len(view))
+            e.into[:n] = view[:n]
+            view = view[n:]
+            e.got(n, self.now)
+            self.flush()
+
+    def up(self, clean=True, present=0, **granted):
+        """Connect; the broker grants these properties."""
+        self.e.open(self.now, clean)
+        self.flush()
+        properties = encode(**granted)
+        self.feed(packet(0x20, bytes((present, 0, len(properties))) + properties))
+        assert self.e.state == UP
+        self.sent.clear()
+        return self
+
+
+def packet(header, body):
+    n = len(body)
+    if n < 128:
+        return bytes((header, n)) + body
+    return bytes((header, n & 127 | 128, n >> 7)) + body
+
+
+def publish(topic, msg, qos=0, pid=1, flags=0, properties=b""):
+    body = bytes((len(topic) >> 8, len(topic) & 255)) + topic
+    if qos:
+        body += bytes((pid >> 8, pid & 255))
+    return packet(0x30 | qos << 1 | flags, body + bytes((len(properties),)) + properties + msg)
+
+
+def raises(kind, function, *args):
+    try:
+        function(*args)
+    except kind as e:
+        return e
+    raise AssertionError("no " + kind.__name__)
