@@ -359,3 +359,19 @@ def test_qos_2_is_delivered_once():
     assert outcome.end["messages"] == [["t", "once"], ["t", "after"]]
     assert outcome.first.names().count("PUBCOMP") == 1
     survived(outcome)
+
+
+def test_the_reason_of_a_broker_that_has_closed_already():
+    """The client only writes; the write fails; the DISCONNECT that lies unread in its buffer is the error."""
+
+    def act(conn):
+        conn.expect(wire.PUBLISH)
+        conn.send(wire.packet(wire.DISCONNECT, b"\x8e"))
+        conn.pause(0.3)  # publishes pile up unread: so closing sends RST, and the next write fails
+        conn.sock.close()
+        conn.ended = "reset by the server"
+
+    steps = [["connect"], *[["publish_and_sleep", "t", 20]] * 40]
+    outcome = attack(login(act), steps=steps)
+    assert outcome.error["type"] == "Disconnected" and outcome.error["reason"] == 0x8E
+    survived(outcome)

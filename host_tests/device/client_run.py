@@ -101,6 +101,9 @@ def call(name, *args):
         return client.publish(topic, msg, retain, qos)
     if name == "publish_big":  # topic, bytes, QoS
         return client.publish(args[0], bytes(args[1]), False, args[2])
+    if name == "publish_and_sleep":  # topic, ms: an application that only writes
+        client.publish(args[0], b"x")
+        return time.sleep_ms(args[1])
     if name == "flood":  # topic, ms between two, ms in all: QoS 0 only, looking for messages in between
         end = time.ticks_add(time.ticks_ms(), args[2])
         while time.ticks_diff(end, time.ticks_ms()) > 0:

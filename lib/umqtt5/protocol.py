@@ -16,6 +16,7 @@ from .codec import field, find, properties, u16, vbi, vbi_size
 from .errors import MalformedPacket, ProtocolError, Reject, ResourceError
 from .login import Login
 from .message import Message
+from .reader import UP
 from .session import DONE, PUBACK, PUBCOMP, PUBREC, SUBACK, UNSUBACK, Session
 
 
@@ -101,7 +102,7 @@ class Engine(Login):
         if qos == 2:
             return self._publish2(m, pid)
         reason = self._deliver(m)
-        if qos:
+        if qos and self.state == UP:  # the handler may have disconnected
             self._ack(0x40, reason, pid)
         return h
 
@@ -137,7 +138,8 @@ class Engine(Login):
         reason = self._deliver(m)
         if reason < 0x80:
             received[place] = pid
-        self._ack(0x50, reason, pid)
+        if self.state == UP:
+            self._ack(0x50, reason, pid)
         return self.head[0]
 
     def _deliver(self, m):

@@ -335,6 +335,8 @@ class MQTTClient:
     def _receive(self, deadline):
         """Write what is due, then one read. Returns None where nothing has come, else what Engine.got() returns."""
         e = self._engine
+        if self.sock is None:  # a handler has disconnected
+            e._ready_for_use()
         if e.left or e.next():
             self._flush(deadline)
         try:

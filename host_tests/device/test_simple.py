@@ -1,0 +1,286 @@
+# The blocking client against the real broker: what a program on a board does with it.
+import errno
+import time
+
+from umqtt5 import AuthError, MQTTClient, Refused, Reject
+from usasl.scram import ScramSHA256
+from wire import raises
+
+
+def made(port, name, **options):
+    options.setdefault("keepalive", 30)
+    return MQTTClient(name, "127.0.0.1", port, **options)
+
+
+def receive(client, messages, n):
+    """check_msg() until n messages have come, for two seconds at most."""
+    end = time.ticks_add(time.ticks_ms(), 2000)
+    while len(messages) < n and time.ticks_diff(end, time.ticks_ms()) > 0:
+        client.check_msg()
+
+
+def test_messages_both_ways_at_each_qos_and_size(plain_port):
+    c = made(plain_port, "both", rx_size=2048, tx_size=256)
+    messages = []
+    c.connect()
+    for sub_qos in (0, 1, 2):
+        assert c.subscribe(b"both/%d" % sub_qos, sub_qos, lambda m: messages.append((m.qos, m.payload))) == sub_qos
+    for sub_qos in (0, 1, 2):
+        for qos in (0, 1, 2):
+            for size in (0, 1, 100, 127, 128, 230, 256, 257, 1500, 2040 - 8):
+                msg = bytes([i & 255 for i in range(size)])
+                messages.clear()
+                c.publish(b"both/%d" % sub_qos, msg, False, qos)
+                receive(c, messages, 1)
+                assert messages == [(min(qos, sub_qos), msg)], (sub_qos, qos, size)
+    c.disconnect()
+
+
+def test_str_and_bytes(plain_port):
+    c = made(plain_port, "types")
+    messages = []
+    c.set_callback(lambda topic, msg: messages.append((topic, msg)))
+    c.connect()
+    c.subscribe("täg/#")
+    c.publish("täg/1", "grüße")
+    c.publish("täg/2".encode(), bytearray(b"x"))
+    c.publish("täg/3", memoryview(b"abc")[1:])
+    receive(c, messages, 3)
+    assert messages == [("täg/1".encode(), "grüße".encode()), ("täg/2".encode(), b"x"), ("täg/3".encode(), b"bc")]
+    raises(ValueError, c.publish, "a/#", b"")
+    raises(ValueError, c.publish, "", b"")
+    raises(ValueError, c.publish, b"\xff", b"")
+    raises(ValueError, c.publish, "a\0b", b"")
+    c.publish("fine", b"")  # still connected
+    c.disconnect()
+
+
+def test_connack_and_granted(plain_port):
+    c = made(plain_port, "", props={"user_property": [("a", "b")]})
+    assert c.connect() is False
+    granted = c.connack
+    assert granted["session_present"] is False and granted["maximum_qos"] == 2
+    assert granted["assigned_client_identifier"].encode() == c.client_id and len(c.client_id) > 8
+    c.disconnect()
+
+
+def test_unsubscribe(plain_port):
+    c = made(plain_port, "unsub")
+    messages = []
+    c.connect()
+    c.subscribe("unsub/t", 1, lambda m: messages.append(m.payload))
+    assert c.unsubscribe("unsub/t") == 0
+    assert c.unsubscribe("unsub/t") == 0x11
+    c.publish("unsub/t", b"x", qos=1)
+    c.ping()
+    end = time.ticks_add(time.ticks_ms(), 300)
+    while time.ticks_diff(end, time.ticks_ms()) > 0:
+        c.check_msg()
+    assert messages == [] and not c._engine.pinging
+    c.disconnect()
+
+
+def test_subscription_options(plain_port):
+    c = made(plain_port, "options")
+    messages = []
+
+    def handler(m):
+        messages.append((m.payload, m.retain))
+
+    c.connect()
+    c.publish("options/t", b"kept", True, 1)
+    c.subscribe("options/t", 1, handler, retain_handling=2, no_local=True, retain_as_published=True)
+    c.publish("options/t", b"mine", False, 1)
+    other = made(plain_port, "options2")
+    other.connect()
+    other.publish("options/t", b"theirs", True, 1)
+    receive(c, messages, 1)
+    assert messages == [(b"theirs", True)]
+    other.publish("options/t", b"", True, 1)
+    c.subscribe("$share/group/options/s", 1, handler)
+    other.publish("options/s", b"shared", False, 1)
+    receive(c, messages, 3)
+    assert messages[2] == (b"shared", False)
+    raises(ValueError, lambda: c.subscribe("$share/g/x", no_local=True))
+    c.disconnect()
+    other.disconnect()
+
+
+def test_what_a_handler_may_do(plain_port):
+    c = made(plain_port, "inside")
+    seen = []
+
+    def handler(m):
+        seen.append(m.payload)
+        for call in (c.wait_msg, c.check_msg, c.connect, lambda: c.subscribe("x"), lambda: c.unsubscribe("x")):
+            raises(RuntimeError, call)
+        c.publish("inside/answer", m.payload + b"!", False, len(seen) % 3)
+
+    c.connect()
+    c.subscribe("inside/ask", 2, handler)
+    c.subscribe("inside/answer", 2, lambda m: seen.append(m.payload))
+    for i in range(4):
+        c.publish("inside/ask", b"%d" % i, False, 1)
+    receive(c, seen, 8)
+    assert sorted(seen) == [b"0", b"0!", b"1", b"1!", b"2", b"2!", b"3", b"3!"]
+    assert c._engine.session.sending <= 1  # the last answer's acknowledgement may still be on its way
+    c.disconnect()
+
+
+def test_disconnect_inside_a_handler(plain_port):
+    c = made(plain_port, "leave")
+    c.connect()
+    c.subscribe("leave/now", 1, lambda m: c.disconnect())
+    try:
+        c.publish("leave/now", b"", False, 1)
+        c.wait_msg()
+    except OSError as e:
+        assert e.errno == errno.ENOTCONN, e
+    assert c.sock is None
+    c.connect()
+    c.disconnect()
+
+
+def test_table_full_inside_a_handler(plain_port):
+    from umqtt5 import ResourceError
+
+    c = made(plain_port, "full", receive_maximum=2)
+    errors = []
+
+    def handler(m):
+        try:
+            for _ in range(3):
+                c.publish("full/out", b"", False, 1)
+        except ResourceError as e:
+            errors.append(str(e))
+
+    c.connect()
+    c.subscribe("full/in", 0, handler)
+    c.publish("full/in", b"")
+    receive(c, errors, 1)
+    assert len(errors) == 1 and "receive_maximum=2" in errors[0]
+    c.publish("full/out", b"", False, 1)  # waits for room, and goes on
+    c.disconnect()
+
+
+def test_reject_and_an_exception_of_the_handler_s(plain_port):
+    c = made(plain_port, "reject", session_expiry=60)
+    seen = []
+
+    def handler(m):
+        seen.append(m.payload)
+        if m.payload == b"reject":
+            raise Reject(0x99)
+        if m.payload == b"raise" and seen.count(b"raise") == 1:
+            raise KeyError("once")
+
+    c.connect(True)
+    c.subscribe("reject/t", 1, handler)
+    c.publish("reject/t", b"reject", False, 1)
+    receive(c, seen, 1)
+    sender = made(plain_port, "reject2")
+    sender.connect()
+    sender.publish("reject/t", b"raise", False, 1)
+    sender.disconnect()
+    raises(KeyError, c.wait_msg)
+    c.publish("elsewhere", b"", False, 1)  # the connection is whole
+    c.disconnect()
+    c._engine.session_expiry = 60
+    assert c.connect(False) is True
+    receive(c, seen, 3)
+    assert seen == [b"reject", b"raise", b"raise"], "not acknowledged: the broker sends it again"
+    c.disconnect()
+
+
+def test_refused_subscription(broker_port, passwords):
+    c = made(broker_port, "sub80", auth=ScramSHA256("device1", passwords["device1"]))
+    c.connect()
+    e = raises(ValueError, lambda: c.subscribe("a" * 70000))
+    assert "a" * 100 not in str(e)
+    c.disconnect()
+
+
+def test_will(plain_port):
+    witness = made(plain_port, "will2")
+    seen = []
+    witness.connect()
+    witness.subscribe("will/t", 1, lambda m: seen.append((m.payload, m.qos, m.props.get("content_type"))))
+    c = made(plain_port, "will")
+    c.set_last_will("will/t", b"gone", False, 1, {"content_type": "text/x"})
+    c.connect()
+    c.disconnect(0x04)  # Disconnect with Will Message
+    receive(witness, seen, 1)
+    assert seen == [(b"gone", 1, "text/x")]
+    witness.disconnect()
+
+
+def test_password_login(password_port):
+    c = made(password_port, "pw", user="plain", password="s3cret-of-plain")
+    c.connect()
+    assert not any(c._engine.tx), "the password is wiped from tx"
+    c.publish("pw/t", b"", False, 1)
+    c.disconnect()
+    e = raises(AuthError, made(password_port, "pw", user="plain", password="wr0ng").connect)
+    assert e.reason in (0x86, 0x87) and e.method is None and "wr0ng" not in str(e) + repr(e)
+    raises(ValueError, lambda: made(password_port, "pw", password="x", auth=ScramSHA256("u", "p")))
+
+
+def test_password_where_scram_is_wanted(broker_port):
+    e = raises(AuthError, made(broker_port, "pw", user="device1", password="x").connect)
+    assert "auth=" in str(e)
+
+
+def test_on_wait_is_called_at_least_every_50_ms(broker_port, passwords):
+    calls = []
+    c = made(
+        broker_port,
+        "onwait",
+        auth=ScramSHA256("device1", passwords["device1"]),
+        on_wait=lambda: calls.append(time.ticks_ms()),
+    )
+    began = time.ticks_ms()
+    c.connect()
+    assert len(calls) > 60, "4096 iterations are 64 slices"
+    c.subscribe("onwait/t", 0, lambda m: None)
+    sender = made(broker_port, "onwait2", auth=c._engine.mechanism)
+    sender.connect()
+    calls.clear()
+    began = time.ticks_ms()
+    c.on_wait = lambda: (calls.append(time.ticks_ms()), sender.publish("onwait/t", b"") if len(calls) == 10 else None)
+    c.wait_msg()
+    assert len(calls) >= 10 and time.ticks_diff(time.ticks_ms(), began) < 2000
+    c.disconnect()
+    sender.disconnect()
+
+
+def test_a_second_login_needs_no_derivation(broker_port, passwords):
+    calls = []
+    mechanism = ScramSHA256("device1", passwords["device1"])
+    c = made(broker_port, "again", auth=mechanism, on_wait=lambda: calls.append(mechanism.progress))
+    c.connect()
+    # 64 slices of 64 iterations; 100 where nothing is derived
+    assert calls.count(1) == 1 and calls.count(98) == 1 and len(calls) > 60
+    c.disconnect()
+    calls.clear()
+    c.connect()
+    assert len(calls) < 10
+    c.disconnect()
+
+
+def test_not_connected():
+    c = MQTTClient("n", "127.0.0.1", 1)
+    for call in (lambda: c.publish("t", b""), c.check_msg, c.wait_msg, c.ping, lambda: c.subscribe("t")):
+        e = raises(OSError, call)
+        assert e.errno == errno.ENOTCONN
+    c.disconnect()  # nothing to do
+    assert raises(OSError, c.connect).errno == errno.ECONNREFUSED
+
+
+def test_no_such_name():
+    e = raises(OSError, MQTTClient("n", "no-such-name.invalid").connect)
+    assert "no-such-name.invalid" in str(e)
+
+
+def test_refused_names_packet_code_and_name(plain_port):
+    e = Refused("SUBACK", 0x87, "because")
+    assert str(e) == "SUBACK 0x87 Not authorized (the broker says: because)" and e.reason == 0x87
