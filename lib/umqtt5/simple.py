@@ -284,10 +284,10 @@ class MQTTClient:
     def _work(self, deadline):
         """One slice of the mechanism's own work. It does not count against the deadline; waiting for a KDC does."""
         e = self._engine
+        if self.on_wait:
+            self.on_wait()  # before: the first slice has run when the challenge came
         began = ticks_ms()
         e.work(began)
-        if self.on_wait:
-            self.on_wait()
         if e.auth_busy() and e.exchange.wait:
             stream, ms = e.exchange.wait
             poll = poller()
