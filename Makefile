@@ -1,5 +1,14 @@
-# umqtt5. Two commands for a fresh Debian machine: `make demo` and `make test`; each installs what it lacks.
-# Everything that is made lands in build/, which git ignores.
+# umqtt5. Two commands for a fresh Debian machine: `make demo` and `make test`. Each target installs what it lacks, and
+# says what. Everything that is made lands in build/, which git ignores.
+#
+## make demo [TLS=1]               the main job: broker up, provision, flash the virtual board, watch it log in and publish
+## make test [PYTEST='-k ...']     everything, as CI runs it
+## make broker                     the dev broker in the foreground (add users: see what it prints)
+## make provision BOARD=...        boards/secrets.toml -> build/secrets/<BOARD>.json, the broker proven
+## make flash BOARD=... PORT=...   the library, main.py and the secrets onto a board, by mpremote
+## make size                       bytes of flash and RAM, exact
+## make bench                      speed, as ratios
+## make lint                       ruff: style and format
 
 BOARD ?= UNIX
 PYTHON ?= /usr/bin/python3
@@ -12,28 +21,49 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/tools/shims:$(CURDIR)/lib
 APT_PACKAGES := python3 python3-venv gcc libc6-dev pkg-config mosquitto mosquitto-clients mosquitto-dev libmosquitto-dev \
     libsasl2-dev libsasl2-modules libgsasl-dev openssl
 
-.PHONY: help setup lint test
+.PHONY: help setup demo test broker provision flash size bench lint
 
 help:
 	@sed -n 's/^## //p' Makefile
 
-setup: build/.apt build/venv/.ready
+setup: build/.apt build/venv/.ready build/vendor/umqtt/simple.py
 
 build/.apt: Makefile tools/apt.sh
 	@mkdir -p build
 	@tools/apt.sh $(APT_PACKAGES)
 	@touch $@
 
-build/venv/.ready: build/.apt tools/requirements.txt
+build/venv/.ready: tools/requirements.txt | build/.apt
 	@echo "Installing Python packages into $(VENV) (tools/requirements.txt)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r tools/requirements.txt
 	@touch $@
 
-## make lint                       ruff: style and format
+# The reference of the drop-in test and of the benchmark; also for boards whose board.toml says `umqtt = true`.
+build/vendor/umqtt/simple.py: build/venv/.ready tools/vendor.py
+	@$(PY) -m tools.vendor
+	@touch $@
+
+demo: setup
+	@$(PY) -m tools.demo $(if $(TLS),--tls)
+
+test: lint
+	@$(PY) -m pytest -n 2 $(PYTEST)
+
+broker: setup
+	@$(PY) -m tools.devbroker run
+
+provision: setup
+	@$(PY) -m tools.provision $(BOARD)
+
+flash: setup
+	@$(PY) -m tools.flash $(BOARD) $(if $(PORT),--port $(PORT))
+
+size: setup
+	@$(PY) -m tools.size
+
+bench: setup
+	@$(PY) -m tools.bench
+
 lint: setup
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
-
-## make test                       everything, as CI runs it
-test: setup lint
-	@$(PY) -m pytest $(PYTEST)
