@@ -19,7 +19,7 @@ export MICROPYTHON ?= $(abspath $(VENV)/bin/micropython)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/tools/shims:$(CURDIR)/lib
 
 APT_PACKAGES := python3 python3-venv gcc libc6-dev pkg-config mosquitto mosquitto-clients mosquitto-dev libmosquitto-dev \
-    libsasl2-dev libsasl2-modules libgsasl-dev openssl
+    libsasl2-dev libsasl2-modules libgsasl-dev openssl netbase
 
 .PHONY: help setup demo test broker provision flash size bench lint
 
