@@ -26,7 +26,7 @@ APT_PACKAGES := python3 python3-venv gcc libc6-dev pkg-config mosquitto mosquitt
 help:
 	@sed -n 's/^## //p' Makefile
 
-setup: build/.apt build/venv/.ready build/vendor/umqtt/simple.py
+setup: build/.apt build/venv/.ready build/vendor/umqtt/simple.py build/node/.ready
 
 build/.apt: Makefile tools/apt.sh
 	@mkdir -p build
@@ -42,6 +42,15 @@ build/venv/.ready: tools/requirements.txt | build/.apt
 # The reference of the drop-in test and of the benchmark; also for boards whose board.toml says `umqtt = true`.
 build/vendor/umqtt/simple.py: build/venv/.ready tools/vendor.py
 	@$(PY) -m tools.vendor
+	@touch $@
+
+# MicroPython on a 32-bit heap, for the sizes. node and npm come with the Python packages.
+NPM_FILES := tools/size/package.json tools/size/package-lock.json tools/size/.npmrc
+
+build/node/.ready: build/venv/.ready $(NPM_FILES)
+	@echo "Installing MicroPython's WebAssembly build into build/node (tools/size/package.json)"
+	@mkdir -p build/node && cp $(NPM_FILES) build/node/
+	@cd build/node && PATH="$(abspath $(VENV)/bin):$$PATH" npm ci --silent --no-audit --no-fund
 	@touch $@
 
 demo: setup

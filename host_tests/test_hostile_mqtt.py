@@ -259,7 +259,7 @@ def replies(kind, build):
         ("puback", wire.PUBLISH, wire.PUBACK, ["publish", "t", "m", False, 1]),
     ),
 )
-@pytest.mark.parametrize("reason", [0x80, 0x87, 0x97])
+@pytest.mark.parametrize("reason", [0x80, 0x87, 0x91])
 def test_refused(kind, answer_, step, reason):
     """Refused with the reason; the connection is whole and goes on."""
     script = replies(kind, lambda p: ack(answer_, p.pid, reason))

@@ -104,7 +104,7 @@ def test_properties_that_are_wrong():
     for kind, wire, packet in (
         (MalformedPacket, b"\x04\x00", 3),  # unknown
         (MalformedPacket, b"\xff", 3),
-        (ProtocolError, b"\x11\x00\x00\x00\x01", 3),  # not in a PUBLISH
+        (MalformedPacket, b"\x11\x00\x00\x00\x01", 3),  # not in a PUBLISH
         (ProtocolError, b"\x01\x01\x01\x01", 3),  # twice
         (ProtocolError, b"\x2a\x01\x2a\x01", 2),
         (ProtocolError, b"\x24\x02", 2),  # Maximum QoS 2

@@ -25,7 +25,7 @@ class Exchange:
     def __init__(self, engine, mechanism):
         self.engine = engine
         self.mechanism = mechanism
-        self.method = bytes(text(mechanism.name, "auth.name"))
+        self.method = text(mechanism.name, "auth.name")
         self.generator = mechanism.exchange()
         self.phase = _FIRST
         self.busy = True

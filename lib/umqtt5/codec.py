@@ -16,7 +16,7 @@ WILL = const(0)
 # 7 string pair; 0 is no property; 8: one byte that may only be 0 or 1.
 _TABLE = (
     b"\0\0\0"
-    b"\x01\x00\x09"  # 01 payload format indicator
+    b"\x08\x00\x09"  # 01 payload format indicator
     b"\x03\x00\x09"  # 02 message expiry interval
     b"\x05\x00\x09"  # 03 content type
     b"\0\0\0\0\0\0\0\0\0\0\0\0"
@@ -112,13 +112,14 @@ def put_data(buf, i, data):
     return i + n
 
 
-def utf8(buf, i, end):
-    """True where buf[i:end] is UTF-8 as 1.5.4 wants it: no surrogates, nothing overlong, no U+0000."""
+def utf8(buf, i, end, null=False):
+    """True where buf[i:end] is UTF-8 as 1.5.4 wants it: no surrogates, nothing overlong, and no U+0000; null=True: a
+    payload, which may have that."""
     while i < end:
         b = buf[i]
         i += 1
         if b < 0x80:
-            if not b:  # [MQTT-1.5.4-2]
+            if not b and not null:  # [MQTT-1.5.4-2]
                 return False
             continue
         # How many bytes follow, and the bounds of the first of them, which keep out what is overlong, the
@@ -149,6 +150,11 @@ def utf8(buf, i, end):
                 return False
         i += 1
     return True
+
+
+def topic(buf, i, end):
+    """True where buf[i:end], UTF-8, is a topic name: not empty, no wildcard (4.7.1, 4.7.3)."""
+    return i < end and buf.find(b"+", i, end) < 0 and buf.find(b"#", i, end) < 0
 
 
 def field(buf, i, end, text):
@@ -190,7 +196,7 @@ def check(buf, i, end, packet):
         if not t:
             raise MalformedPacket("unknown property 0x%02X" % ident)
         if not (_TABLE[3 * ident + 1] << 8 | _TABLE[3 * ident + 2]) & (1 << packet):
-            raise ProtocolError("property 0x%02X where it must not be" % ident)
+            raise MalformedPacket("property 0x%02X where it must not be" % ident)  # 2.2.2.2
         # Twice is right for user properties, and for the subscription identifiers of a PUBLISH (3.3.2.3.8).
         if ident != 0x26 and not (ident == 0x0B and packet == 3):
             if ident < 0x18:
@@ -216,6 +222,8 @@ def check(buf, i, end, packet):
                 raise MalformedPacket("property 0x%02X is cut off" % ident)
             if t == 8 and buf[at] > 1:
                 raise ProtocolError("property 0x%02X is neither 0 nor 1" % ident)
+        if ident == 0x08 and not topic(buf, at + 2, i):
+            raise ProtocolError("a response topic that is no topic name")  # [MQTT-3.3.2-14]
         if ident in _NOT_ZERO:
             while at < i and not buf[at]:
                 at += 1
@@ -249,12 +257,15 @@ def data(buf, i):
 
 
 def text(raw, what):
-    """`raw` (str or bytes) as bytes that MQTT can carry as a string (1.5.4); ValueError names `what`. A str is
-    encoded: allocates."""
-    if isinstance(raw, str):
-        raw = raw.encode()
-    elif not isinstance(raw, (bytes, bytearray)):
-        raise TypeError(what + ": str or bytes")
+    """`raw` (str or bytes) as bytes that MQTT can carry as a string (1.5.4); ValueError names `what`. What is not
+    bytes is encoded or copied: allocates."""
+    if type(raw) is not bytes:
+        if isinstance(raw, str):
+            raw = raw.encode()
+        elif isinstance(raw, bytearray):
+            raw = bytes(raw)
+        else:
+            raise TypeError(what + ": str or bytes")
     if len(raw) > 65535 or not utf8(raw, 0, len(raw)):
         raise ValueError(what + ": not UTF-8 of at most 65535 bytes without U+0000")
     return raw

@@ -35,6 +35,8 @@ def _describe(text, reason, said):
 class MQTTError(Exception):
     """`reason`: the MQTT reason code (int), or None. `said`: the server's Reason String (str), or None."""
 
+    server = None  # the Server Reference (str), where the broker sends us elsewhere (0x9C, 0x9D)
+
     def __init__(self, text, reason=None, said=None):
         super().__init__(text)
         self.reason = reason
@@ -94,7 +96,9 @@ class ResourceError(MQTTError):
 
 
 class Disconnected(OSError):
-    """`reason`, `said`: as in MQTTError. errno is ECONNRESET."""
+    """`reason`, `said`, `server`: as in MQTTError. errno is ECONNRESET."""
+
+    server = None
 
     def __init__(self, reason, said=None):
         super().__init__(ECONNRESET, "DISCONNECT from the broker")
@@ -107,11 +111,15 @@ class Disconnected(OSError):
 
 class Reject(Exception):
     """Raise it in a message handler to acknowledge the message with `reason` (>= 0x80, MQTT 5.0, 3.4.2.1) instead
-    of 0: the broker then regards it as dealt with, and does not send it again."""
+    of 0: the broker then regards it as dealt with, and does not send it again. props: a Reason String or User
+    Properties for the acknowledgement; they are left out where they do not fit tx."""
 
-    def __init__(self, reason=0x83):
+    def __init__(self, reason=0x83, props=None):
         super().__init__(reason)
+        if reason not in b"\x80\x83\x87\x90\x91\x97\x99":
+            raise ValueError("Reject: 0x%02X is not for a PUBACK" % reason)
         self.reason = reason
+        self.props = props
 
 
 MQTTException = MQTTError  # as in umqtt

@@ -1,6 +1,7 @@
 """A message received, and which handlers get it (MQTT 5.0, 3.3.4, 4.7)."""
 
-from .codec import skip, vbi
+from .codec import find, skip, utf8, vbi
+from .errors import ProtocolError, Reject
 
 
 def matches(filter, buf, i, end):
@@ -29,7 +30,7 @@ class Message:
     """A message received. Valid until the handler returns: `buf` is the client's own buffer.
 
     Without allocation: the payload is buf[start:end]; `qos`, `retain`, `dup`. Made when asked for: `topic` and
-    `payload` (bytes), `props` (a new dict, see props.decode)."""
+    `payload` (bytes), `text` (str), `props` (a new dict, see props.decode). copy() makes one to keep."""
 
     def __init__(self, buf):
         self.buf = self.topic_buf = buf
@@ -52,13 +53,48 @@ class Message:
 
         return decode(self.buf, self.props_start, self.start)
 
-    def by_number(self, subscriptions):
-        """Hand it to the handlers of its Subscription Identifiers (3.3.4). True where there was one."""
+    @property
+    def text(self):
+        """The payload as str, made when asked for. UnicodeError (a ValueError) where it is not UTF-8."""
+        return str(self.payload, "utf-8")
+
+    def check_format(self):
+        """Check the Payload Format Indicator on demand (3.3.2.3.2): raises Reject(0x99) where it says UTF-8 and the
+        payload is not; let it pass through the handler, and the sender learns of it. Allocates nothing else."""
+        i = find(self.buf, self.props_start, self.start, 0x01)
+        if i >= 0 and self.buf[i] and not utf8(self.buf, self.start, self.end, True):
+            raise Reject(0x99)
+
+    def copy(self):
+        """A copy with a buffer of its own, which stays valid after the handler has returned."""
+        m = Message(None)
+        base = self.props_start
+        m.topic_start = self.topic_start
+        m.topic_end = self.topic_end
+        if self.topic_buf is self.buf:
+            base = self.topic_start
+            m.topic_start = 0
+            m.topic_end -= base
+        m.buf = bytes(self.buf[base : self.end])
+        m.topic_buf = m.buf if self.topic_buf is self.buf else self.topic_buf
+        m.props_start = self.props_start - base
+        m.start = self.start - base
+        m.end = self.end - base
+        m.qos = self.qos
+        m.retain = self.retain
+        m.dup = self.dup
+        return m
+
+    def by_number(self, subscriptions, top):
+        """Hand it to the handlers of its Subscription Identifiers (3.3.4). True where there was one. ProtocolError
+        for a number above `top`, the largest that was ever sent."""
         found = False
         i = self.props_start
         while i < self.start:
             if self.buf[i] == 0x0B:
                 number = vbi(self.buf, i + 1, self.start)
+                if number > top:
+                    raise ProtocolError("a subscription identifier that was never sent")
                 for s in subscriptions:
                     if s.id == number and s.handler:
                         s.handler(self)

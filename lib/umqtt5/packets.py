@@ -8,8 +8,9 @@ Nothing here knows sockets, nor what the broker answers.
 
 from micropython import const
 
-from .codec import check, put_data, put_vbi, text, vbi_size
-from .errors import ResourceError
+from .codec import check, find, put_data, put_vbi, text, vbi_size
+from .codec import topic as topic_name
+from .errors import MQTTError, ResourceError
 from .session import PUBACK, PUBCOMP, PUBREC
 
 _ACKS = const(8)  # acknowledgements that wait to be written; while the queue is full the engine takes no packet in
@@ -20,10 +21,16 @@ _NO_RESEND = const(-1)
 class Packets:
     """The outgoing half of the engine. Owns `tx`; refers to the session."""
 
-    def __init__(self, tx_size, session):
+    def __init__(self, tx_size, aliases, session):
         self.tx = bytearray(tx_size)
         self.session = session
         self.acks = bytearray(4 * _ACKS)  # a ring of (fixed header, reason, packet identifier: 2 bytes)
+        self.ack_props = [b""] * _ACKS  # beside it: the properties of each
+        # Outgoing topic aliases (3.3.2.3.4), given by themselves: alias n is entry n - 1.
+        self.alias_topic = [None] * aliases
+        self.alias_used = [0] * aliases  # when, by alias_clock; the one used least recently gives way
+        self.alias_known = bytearray(aliases)  # 1: the broker knows it
+        self.alias_clock = 0
         self.props_ok = None  # the bytes objects last found right, by identity: not to check them at each publish
         self.topic_ok = None
         self.max_out = 0
@@ -39,6 +46,11 @@ class Packets:
         self.ack_at = self.ack_count = 0
         self.ping_due = False
         self.resend = _NO_RESEND  # the age of the packet resent last (session.oldest)
+        self.anew = False  # what is resent is sent anew: the session is gone
+        self.alias_limit = 0  # how many aliases the broker takes; an alias lives as long as a connection
+        for i in range(len(self.alias_topic)):
+            self.alias_topic[i] = None
+            self.alias_used[i] = self.alias_known[i] = 0
         self.quota = 0  # 4.9: how many more PUBLISH with QoS > 0 the broker takes now
         self.quota_max = 0
 
@@ -68,18 +80,7 @@ class Packets:
         if self.left:
             return True
         if self.ack_count:
-            a = 4 * self.ack_at
-            self.ack_at = (self.ack_at + 1) % _ACKS
-            self.ack_count -= 1
-            acks = self.acks
-            tx = self.tx
-            reason = acks[a + 1]
-            tx[0] = acks[a]
-            tx[1] = 3 if reason else 2
-            tx[2] = acks[a + 2]
-            tx[3] = acks[a + 3]
-            tx[4] = reason
-            self._ready(5 if reason else 4)
+            self._next_ack()
             return True
         if self.resend != _NO_RESEND and self._resend():
             return True
@@ -107,14 +108,37 @@ class Packets:
         self._ready(size)
         return put_vbi(self.out, 1, n)
 
-    def _ack(self, header, reason, pid):
+    def _ack(self, header, reason, pid, props=b""):
         """Queue PUBACK, PUBREC, PUBREL or PUBCOMP (3.4 to 3.7)."""
-        a = 4 * ((self.ack_at + self.ack_count) % _ACKS)
+        i = (self.ack_at + self.ack_count) % _ACKS
         self.ack_count += 1
+        self.ack_props[i] = props
+        a = 4 * i
         self.acks[a] = header
         self.acks[a + 1] = reason
         self.acks[a + 2] = pid >> 8
         self.acks[a + 3] = pid & 0xFF
+
+    def _next_ack(self):
+        i = self.ack_at
+        self.ack_at = (i + 1) % _ACKS
+        self.ack_count -= 1
+        props = self.ack_props[i]
+        acks = self.acks
+        a = 4 * i
+        reason = acks[a + 1]
+        # Properties only where they fit [MQTT-3.4.2-2], [MQTT-3.4.2-3]
+        n = len(props)
+        if n and 7 + n <= min(self.max_out, 127, len(self.tx)):
+            i = self._begin(acks[a], 4 + n)
+            self._props(self.tx, i + 3, props)
+        else:
+            i = self._begin(acks[a], 3 if reason else 2)
+        tx = self.tx
+        tx[i] = acks[a + 2]
+        tx[i + 1] = acks[a + 3]
+        if reason or n:
+            tx[i + 2] = reason
 
     def acks_full(self):
         """True: the driver must write before it reads on."""
@@ -132,8 +156,13 @@ class Packets:
             props = encode(**props)
         try:
             check(props, 0, len(props), packet)
-        except Exception as e:
+        except MQTTError as e:
             raise ValueError("props: " + e.args[0])
+        if packet == 3:
+            # [MQTT-3.3.4-6]; aliases are given by themselves, and two hands would mix them up
+            for ident in (0x0B, 0x23):
+                if find(props, 0, len(props), ident) >= 0:
+                    raise ValueError("props: property 0x%02X in a PUBLISH of the client's" % ident)
         if type(props) is bytes and packet == 3:
             self.props_ok = props
         return props
@@ -142,11 +171,11 @@ class Packets:
         """The topic name of a PUBLISH as checked bytes (4.7.3, 3.3.2.1). A str is encoded: allocates."""
         if topic is self.topic_ok:
             return topic
-        checked = bytes(text(topic, "topic"))
-        if not checked or b"+" in checked or b"#" in checked:
+        checked = text(topic, "topic")
+        if not topic_name(checked, 0, len(checked)):
             raise ValueError("topic: empty, or with a wildcard")
-        if topic is checked or type(topic) is bytes:
-            self.topic_ok = checked = topic
+        if topic is checked:  # it was bytes, which do not change
+            self.topic_ok = topic
         return checked
 
     # --- the packets
@@ -199,10 +228,34 @@ class Packets:
             out[i] = 0x16
             put_data(out, i + 1, data)
 
-    def put_publish(self, topic, msg, flags, pid, props):
+    def _outgoing_alias(self, topic):
+        """Which alias may stand for `topic`: its entry, or -1. A topic gets one when it is used again."""
+        n = self.alias_limit
+        if not n or len(topic) < 4:  # the property takes three bytes
+            return -1
+        clock = self.alias_clock = (self.alias_clock + 1) & 0x3FFFFFF
+        used = self.alias_used
+        oldest = 0
+        for i in range(n):
+            t = self.alias_topic[i]
+            if t is topic or t == topic:
+                used[i] = clock
+                return i
+            if used[i] < used[oldest]:
+                oldest = i
+        self.alias_topic[oldest] = topic
+        used[oldest] = clock
+        self.alias_known[oldest] = 0
+        return -1
+
+    def put_publish(self, topic, msg, flags, pid, props, alias=-1):
         """PUBLISH (3.3). One write where the whole fits tx; else the payload goes out from `msg` itself."""
         n = len(props)
         t = len(topic)
+        if alias >= 0:
+            n += 3
+            if self.alias_known[alias]:
+                t = 0
         head = 2 + t + vbi_size(n) + n
         if flags & 6:
             head += 2
@@ -218,13 +271,23 @@ class Packets:
         tx[i] = t >> 8
         tx[i + 1] = t & 0xFF
         i += 2
-        tx[i : i + t] = topic
-        i += t
+        if t:
+            tx[i : i + t] = topic
+            i += t
         if flags & 6:
             tx[i] = pid >> 8
             tx[i + 1] = pid & 0xFF
             i += 2
-        i = put_vbi(tx, i, len(props))
+        n = len(props)
+        if alias < 0:
+            i = put_vbi(tx, i, n)
+        else:
+            i = put_vbi(tx, i, n + 3)
+            tx[i] = 0x23
+            tx[i + 1] = 0
+            tx[i + 2] = alias + 1
+            i += 3
+            self.alias_known[alias] = 1
         if props:
             n = len(props)
             tx[i : i + n] = props
@@ -252,8 +315,16 @@ class Packets:
             self.tx[3] = s.pid[i] & 0xFF
             self._ready(4)
         elif self.quota:
-            self.quota -= 1
-            self.put_publish(s.topic[i], s.msg[i], s.flags[i] | 8, s.pid[i], s.props[i])
+            # With its full topic: an alias of the last connection means nothing now.
+            flags = s.flags[i] if self.anew else s.flags[i] | 8
+            try:
+                self.put_publish(s.topic[i], s.msg[i], flags, s.pid[i], s.props[i])
+                self.quota -= 1
+            except ValueError:
+                # This broker takes less than the one before: the message can never go out.
+                self.tell("refused", (s.topic[i], 0x95))
+                s.answered(i, 0x95)
+                return self._resend()
         else:
             return False
         self.resend = s.age(i)
@@ -262,8 +333,9 @@ class Packets:
     def start_publish(self, topic, msg, flags, props):
         """A PUBLISH of the caller's: the slot that waits for its answer, or -1 at QoS 0. ResourceError where the
         table, or the broker's Receive Maximum, has no room now."""
+        alias = self._outgoing_alias(topic) if self.alias_limit else -1
         if not flags & 6:
-            self.put_publish(topic, msg, flags, 0, props)
+            self.put_publish(topic, msg, flags, 0, props, alias)
             return -1
         s = self.session
         i = -1
@@ -274,7 +346,7 @@ class Packets:
                 "too many messages in flight: receive_maximum=%d, the broker's %d" % (s.size, self.quota_max)
             )
         try:
-            self.put_publish(topic, msg, flags, s.pid[i], props)
+            self.put_publish(topic, msg, flags, s.pid[i], props, alias)
         except Exception:
             s.release(i)
             s.answered(i, 0)

@@ -12,12 +12,19 @@ CONNACK) and this one. It has no socket and no clock: a driver moves bytes, wait
 After the login nothing here allocates, but where a docstring says so.
 """
 
-from .codec import field, find, properties, u16, vbi, vbi_size
+from .codec import field, find, properties, topic, u16, vbi, vbi_size
 from .errors import MalformedPacket, ProtocolError, Reject, ResourceError
 from .login import Login
 from .message import Message
 from .reader import UP
 from .session import DONE, PUBACK, PUBCOMP, PUBREC, SUBACK, UNSUBACK, Session
+
+# The reasons that a server may give (3.4.2.1, 3.5.2.1; 3.6.2.1, 3.7.2.1; 3.9.3; 3.11.3).
+_PUB_REASONS = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
+_REL_REASONS = b"\x00\x92"
+_SUB_REASONS = b"\x00\x01\x02\x80\x83\x87\x8f\x91\x97\x9e\xa1\xa2"
+_OUR_DISCONNECTS = b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99"  # 3.14.2.1, those of a client
+_UNSUB_REASONS = b"\x00\x11\x80\x83\x87\x8f\x91"
 
 
 class Engine(Login):
@@ -35,9 +42,11 @@ class Engine(Login):
         rx_size=1024,
         receive_maximum=20,
         topic_alias_maximum=0,
+        topic_aliases=8,
         max_packet=None,
         timeout=10,
         session_expiry=None,
+        republish=False,
         props=None,
         on_event=None,
     ):
@@ -51,19 +60,27 @@ class Engine(Login):
             raise ValueError("max_packet: at least 1")
         session = Session(receive_maximum)
         login = (client_id, user, password, keepalive, auth, session_expiry, topic_alias_maximum)
-        super().__init__(*login, session, tx_size, rx_size, max_packet, int(timeout * 1000))
-        self.connect_props = self.properties(props, 1)
+        buffers = (session, tx_size, rx_size, topic_aliases, max_packet, int(timeout * 1000))
+        super().__init__(*login, *buffers)
+        self.connect_props = props = self.properties(props, 1)
         for ident in (0x11, 0x15, 0x16, 0x21, 0x22, 0x27):
-            if find(self.connect_props, 0, len(self.connect_props), ident) >= 0:
+            if find(props, 0, len(props), ident) >= 0:
                 raise ValueError("props: property 0x%02X has an argument of its own" % ident)
+        i = find(props, 0, len(props), 0x17)
+        self.no_problems = i >= 0 and not props[i]
+        i = find(props, 0, len(props), 0x19)
+        self.wants_response_information = i >= 0 and props[i] == 1
+        self.republish = republish
         self.on_event = on_event
         self.callback = None
         self.unmatched = 0  # PUBACK and PUBCOMP for a packet identifier not in use
         self.message = Message(self.rx)
         self.in_handler = False
+        self.reject_props = b""
         self.topics = None  # by topic alias
-        self.said_reason = 0  # the last acknowledgement's reason, and its Reason String
-        self.answer_said = None
+        self.said_reason = 0  # the last acknowledgement's reason
+        self.answer_props = b""  # and its properties
+        self.owed = 0  # PUBLISH with QoS > 0 that came and are not acknowledged yet (4.9)
 
     # --- packets in: each function gets the length of rx[:n]
 
@@ -86,7 +103,7 @@ class Engine(Login):
         m.topic_buf = rx
         m.topic_start = 2
         m.topic_end = i
-        if rx.find(b"+", 2, i) >= 0 or rx.find(b"#", 2, i) >= 0:  # [MQTT-3.3.2-2]
+        if i > 2 and not topic(rx, 2, i):  # [MQTT-3.3.2-2]; empty: with an alias, see below
             raise ProtocolError("PUBLISH to a topic with a wildcard", 0x90)
         pid = 0
         if qos:
@@ -96,17 +113,29 @@ class Engine(Login):
         m.props_start = i = i + vbi_size(vbi(rx, i, n))
         m.end = n
         if m.topic_end == 2 or (i < m.start and self.alias_maximum):
-            self._alias(m)
+            self._incoming_alias(m)
         elif find(rx, i, m.start, 0x23) >= 0:
             raise ProtocolError("a topic alias, and topic_alias_maximum is 0", 0x94)
         if qos == 2:
             return self._publish2(m, pid)
+        if qos:
+            if self.session.place(pid) >= 0:
+                self._ack(0x40, 0x91, pid)  # 2.2.1: in use, by a message at QoS 2
+                return 0
+            self._owe(1)
         reason = self._deliver(m)
         if qos and self.state == UP:  # the handler may have disconnected
-            self._ack(0x40, reason, pid)
+            self.owed -= 1
+            self._ack(0x40, reason, pid, self.reject_props)
         return h
 
-    def _alias(self, m):  # 3.3.2.3.4. Allocates when an alias gets a new topic.
+    def _owe(self, n):
+        # 4.9: those that a handler refused by an exception count until the connection ends.
+        self.owed += n
+        if self.owed > self.session.size:
+            raise ProtocolError("more than receive_maximum=%d unacknowledged messages" % self.session.size, 0x93)
+
+    def _incoming_alias(self, m):  # 3.3.2.3.4. Allocates when an alias gets a new topic.
         i = find(self.rx, m.props_start, m.start, 0x23)
         if i < 0:
             if m.topic_end == 2:
@@ -118,41 +147,43 @@ class Engine(Login):
         if m.topic_end > 2:
             self.topics[alias] = m.topic
         elif self.topics[alias] is None:
-            raise ProtocolError("a topic alias that was never given a topic", 0x94)
+            raise ProtocolError("a topic alias that was never given a topic")
         else:
             m.topic_buf = self.topics[alias]
             m.topic_start = 0
             m.topic_end = len(m.topic_buf)
 
     def _publish2(self, m, pid):  # 4.3.3
-        received = self.session.received
-        place = -1
-        for i in range(len(received)):
-            if received[i] == pid:  # delivered before: only the acknowledgement is repeated
-                self._ack(0x50, 0, pid)
-                return 0
-            if not received[i]:
-                place = i
-        if place < 0:
-            raise ProtocolError("more messages at QoS 2 than receive_maximum=%d" % len(received), 0x93)
+        s = self.session
+        if s.place(pid) >= 0:  # delivered before: only the acknowledgement is repeated
+            self._ack(0x50, 0, pid)
+            return 0
+        self._owe(1)
+        if s.receiving == s.size:  # messages of the last connection count on
+            raise ProtocolError("more messages at QoS 2 than receive_maximum=%d" % s.size, 0x93)
+        h = self.head[0]
         reason = self._deliver(m)
         if reason < 0x80:
-            received[place] = pid
+            s.receive(pid)
+        else:
+            self.owed -= 1
         if self.state == UP:
-            self._ack(0x50, reason, pid)
-        return self.head[0]
+            self._ack(0x50, reason, pid, self.reject_props)
+        return h
 
     def _deliver(self, m):
         """Hand the message to its handlers (or the callback): the reason for its acknowledgement."""
         self.in_handler = True
+        self.reject_props = b""
         try:
             subscriptions = self.session.subscriptions
             # Not by number in a session that another life of this device has made: its numbers may be others.
-            if self.known_session and m.by_number(subscriptions):
+            if self.known_session and m.by_number(subscriptions, self.session.top_id):
                 return 0
             if not m.by_filter(subscriptions, not (self.known_session and self.identifiers)) and self.callback:
                 self.callback(m.topic, m.payload)
         except Reject as e:
+            self.reject_props = self.properties(e.props, 4)
             return e.reason
         except BaseException:
             self.handler_raised = True
@@ -162,12 +193,26 @@ class Engine(Login):
         return 0
 
     def _answer(self, n, packet):
-        """Parse PUBACK, PUBREC, PUBREL, PUBCOMP (3.4.2): the packet identifier. The reason is `self.said_reason`."""
+        """Parse PUBACK, PUBREC, PUBREL, PUBCOMP (3.4.2): the packet identifier. The reason is `self.said_reason`.
+        Allocates where the broker sends properties."""
+        rx = self.rx
         pid = self._pid(0, n)
-        if n > 3 and properties(self.rx, 3, n, packet) != n:
-            raise MalformedPacket("a packet with something behind its properties")
-        self.said_reason = self.rx[2] if n > 2 else 0
+        reason = rx[2] if n > 2 else 0
+        if reason not in (_PUB_REASONS if packet < 6 else _REL_REASONS):
+            raise ProtocolError("reason 0x%02X in a packet of type %d" % (reason, packet))
+        self.said_reason = reason
+        self.answer_props = b""
+        if n > 3:
+            if properties(rx, 3, n, packet) != n:
+                raise MalformedPacket("a packet with something behind its properties")
+            self._keep_props(3, n)
         return pid
+
+    def _keep_props(self, i, end):
+        at = i + vbi_size(vbi(self.rx, i, end))
+        self._check_problem_information(at, end)
+        if at < end:
+            self.answer_props = bytes(self.rx[at:end])
 
     def _puback(self, n):  # 3.4
         i = self.session.find(self._answer(n, 4), PUBACK)
@@ -198,7 +243,7 @@ class Engine(Login):
             self._sent(i)
         else:
             s.state[i] = PUBCOMP
-            s.topic[i] = s.msg[i] = s.props[i] = None
+            s.msg[i] = s.props[i] = None
             self._ack(0x62, 0, pid)
         return 0
 
@@ -212,13 +257,12 @@ class Engine(Login):
 
     def _pubrel(self, n):  # 3.6
         pid = self._answer(n, 6)
-        received = self.session.received
-        for i in range(len(received)):
-            if received[i] == pid:
-                received[i] = 0
-                self._ack(0x70, 0, pid)
-                return 0
-        self._ack(0x70, 0x92, pid)
+        if self.session.received_release(pid):
+            if self.owed:
+                self.owed -= 1
+            self._ack(0x70, 0, pid)
+        else:
+            self._ack(0x70, 0x92, pid)
         return 0
 
     def _suback(self, n):  # 3.9
@@ -230,7 +274,10 @@ class Engine(Login):
         slot = self.session.find(pid, SUBACK if t == 9 else UNSUBACK)
         if slot < 0:
             raise ProtocolError("a SUBACK or UNSUBACK for a packet identifier not in use")
-        self.answer_said = self._said(2 + vbi_size(vbi(self.rx, 2, n)), i)
+        if self.rx[i] not in (_SUB_REASONS if t == 9 else _UNSUB_REASONS):
+            raise ProtocolError("reason 0x%02X in a packet of type %d" % (self.rx[i], t))
+        self.answer_props = b""
+        self._keep_props(2, i)
         self.session.answered(slot, self.rx[i])
         return 0
 
@@ -247,10 +294,7 @@ class Engine(Login):
         topic = self.topic(topic)
         if isinstance(msg, str):
             msg = msg.encode()
-        props = self.properties(props, 3)
-        if props and find(props, 0, len(props), 0x0B) >= 0:  # [MQTT-3.3.4-6]
-            raise ValueError("props: a subscription identifier in a PUBLISH of a client's")
-        return self.start_publish(topic, msg, qos << 1 | (1 if retain else 0), props)
+        return self.start_publish(topic, msg, qos << 1 | (1 if retain else 0), self.properties(props, 3))
 
     def subscribe(self, subscription):
         """Build a SUBSCRIBE: its slot."""
@@ -293,10 +337,22 @@ class Engine(Login):
         """None while slot i waits, else its reason code."""
         return self.session.reason[i] if self.session.state[i] == DONE else None
 
-    def end(self, reason, props):
-        """Build our DISCONNECT (3.14). Nothing else goes out after it [MQTT-3.14.4-2]."""
+    def end(self, reason, props, session_expiry=None):
+        """Build our DISCONNECT (3.14). Nothing else goes out after it [MQTT-3.14.4-2]. session_expiry: s, instead of
+        CONNECT's. Allocates."""
         self._ready_for_use()
+        if reason not in _OUR_DISCONNECTS:
+            raise ValueError("disconnect: 0x%02X is not a client's to say" % reason)
         props = self.properties(props, 14)
+        if find(props, 0, len(props), 0x1C) >= 0:
+            raise ValueError("props: a server reference in a client's DISCONNECT")
+        if session_expiry is not None:
+            from .props import encode
+
+            if session_expiry and not self.expiry:  # [MQTT-3.1.2-23], 3.14.2.2.2
+                raise ValueError("session_expiry: CONNECT said 0, and only 0 can follow it")
+            props += encode(session_expiry_interval=session_expiry)
+            self.properties(props, 14)
         self.ack_count = 0
         self.ping_due = False
         self.resend = -1

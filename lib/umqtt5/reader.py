@@ -40,8 +40,8 @@ class Reader(Packets):
 
     handlers = ()  # by packet type: a function of (engine, length of the variable header and payload in rx)
 
-    def __init__(self, session, tx_size, rx_size, max_packet, timeout):
-        super().__init__(tx_size, session)
+    def __init__(self, session, tx_size, rx_size, aliases, max_packet, timeout):
+        super().__init__(tx_size, aliases, session)
         self.rx = bytearray(rx_size)
         self.head = bytearray(5)
         self.scratch = bytearray(_SCRATCH)
@@ -277,6 +277,10 @@ class Reader(Packets):
         raise e
 
     def tell(self, event, value):
-        """on_event(event, value): something that no call of the application's can report."""
+        """on_event(event, value): something that no call of the application's can report.
+
+        "oversized": bytes of a PUBLISH larger than rx. "refused": (topic, reason), a publish that nobody waits for.
+        After a reconnect with the session gone: "lost": (topic, msg), not acknowledged; "unconfirmed": the topic of a
+        message at QoS 2 that the broker had received, but not confirmed."""
         if self.on_event:
             self.on_event(event, value)

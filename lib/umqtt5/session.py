@@ -7,6 +7,8 @@ from micropython import const
 
 from array import array
 
+from .codec import text
+
 # What a slot of the table waits for.
 FREE = const(0)
 PUBACK = const(1)
@@ -20,8 +22,29 @@ DONE = const(6)  # answered; `reason` is kept until the caller that waits has ta
 _REQUESTS = const(2)
 
 
+def check_filter(raw):
+    """A topic filter (str or bytes) as checked bytes (4.7.1, 4.7.3, 4.8.2). ValueError where it is none."""
+    filter = text(raw, "topic filter")
+    good = len(filter) > 0
+    levels = filter.split(b"/")
+    if levels[0] == b"$share" and len(levels) > 1:
+        # [MQTT-4.8.2-1], [MQTT-4.8.2-2]: $share/name/filter
+        good = len(levels) > 2 and levels[1] and len(filter) > 8 + len(levels[1])
+        good = good and b"+" not in levels[1] and b"#" not in levels[1]
+        levels = levels[2:]
+    for i in range(len(levels)):
+        level = levels[i]
+        if len(level) > 1 and (b"+" in level or b"#" in level):  # [MQTT-4.7.1-2]
+            good = False
+        if level == b"#" and i + 1 < len(levels):  # [MQTT-4.7.1-1]
+            good = False
+    if not good:
+        raise ValueError("not a topic filter")
+    return filter
+
+
 class Subscription:
-    """One topic filter and its handler. `id`: its Subscription Identifier, 0 for none."""
+    """One topic filter (checked bytes) and its handler. `id`: its Subscription Identifier, 0 for none."""
 
     def __init__(self, ident, filter, handler, options, props):
         self.id = ident
@@ -52,7 +75,9 @@ class Session:
         self.sending = 0  # slots that hold a PUBLISH
         self.received = array("H", bytes(2 * size))  # QoS 2: identifiers between PUBREC and PUBREL; 0 is a free place
         self.subscriptions = []
+        self.receiving = 0  # how many of them are in use
         self.last_id = 0  # the Subscription Identifier given last
+        self.top_id = 0  # the largest that was sent in this session
 
     def take(self, state):
         """A free slot with the next packet identifier (1..65535, those in use skipped), or -1: all are in use."""
@@ -97,14 +122,37 @@ class Session:
                 self.state[i] = FREE
             self.waited[i] = 0
 
-    def clear(self):
-        """The session is gone (4.1.0-1): no message in flight any more."""
-        self.forget_requests()
-        for i in range(len(self.state)):
-            if self.state[i]:
-                self.answered(i, 0)
+    def forget_received(self):
+        """The session is gone: what the broker sends now is new."""
         for i in range(self.size):
             self.received[i] = 0
+        self.receiving = 0
+        self.top_id = 0
+
+    def place(self, pid):
+        """Where `received` holds this packet identifier, or -1."""
+        if self.receiving:
+            for i in range(self.size):
+                if self.received[i] == pid:
+                    return i
+        return -1
+
+    def receive(self, pid):
+        """A message at QoS 2 was delivered: remember its identifier until PUBREL. There must be a free place."""
+        for i in range(self.size):
+            if not self.received[i]:
+                self.received[i] = pid
+                self.receiving += 1
+                return
+
+    def received_release(self, pid):
+        """PUBREL has come. False where the identifier is not known."""
+        i = self.place(pid)
+        if i < 0:
+            return False
+        self.received[i] = 0
+        self.receiving -= 1
+        return True
 
     def oldest(self, after):
         """The next slot in flight, in the order in which they were sent, behind the one whose age (see below) is
@@ -137,6 +185,7 @@ class Session:
         """Keep a subscription; the one with the same filter is replaced (3.8.4)."""
         self.remove(subscription.filter)
         self.subscriptions.append(subscription)
+        self.top_id = max(self.top_id, subscription.id)
 
     def get(self, filter):
         """The subscription with this topic filter (bytes), or None."""

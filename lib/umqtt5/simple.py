@@ -10,12 +10,11 @@ from micropython import const
 from errno import ECONNABORTED, ECONNRESET, EHOSTUNREACH, ETIMEDOUT
 from time import ticks_add, ticks_diff, ticks_ms
 
-from .codec import text
-from .errors import Disconnected, Refused
+from .errors import Disconnected, ProtocolError, Refused
 from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for it, at umqtt's place
 from .protocol import Engine
 from .reader import FAILED, UP
-from .session import Subscription
+from .session import Subscription, check_filter
 from .transport import POLLIN, POLLOUT, addresses, connected, context, poller, secure, start
 
 _TLS = "TLS handshake"
@@ -32,8 +31,11 @@ class MQTTClient:
     may be in flight, each way. max_packet: the Maximum Packet Size to announce, bytes; None: none.
     timeout: s, for each operation as a whole. session_expiry: s; None: 0 with clean_session=True, else for ever.
     on_wait: called at least every 50 ms in every wait, but for the name look-up: feed the watchdog there.
-    on_event: called with (name, value): see protocol.Engine.tell(). props: more CONNECT properties (a dict, or bytes
-    from props.encode()).
+    redirects: how often a connect() follows the broker to another one (0x9C, 0x9D); TLS and authentication stay.
+    republish: what was not acknowledged in a session that is gone is sent anew (True), or told to on_event.
+    topic_aliases: how many the client may give to topics that it uses again; topic_alias_maximum: how many the
+    broker may. props: more CONNECT properties (a dict, or bytes from props.encode()).
+    on_event: called with (name, value), what no call can report: see reader.Reader.tell().
     Raises ValueError for arguments that do not go together."""
 
     def __init__(
@@ -48,10 +50,12 @@ class MQTTClient:
         ssl_params={},  # noqa: B006  umqtt's signature; never changed
         *,
         on_wait=None,
+        redirects=0,
         **options,
     ):
         self.server = server
         self.port = port or (8883 if ssl else 1883)
+        self.redirects = redirects
         self.sock = None
         self.on_wait = on_wait
         self._tls = context(ssl, ssl_params, server)
@@ -59,6 +63,7 @@ class MQTTClient:
         self._poll = None
         self._events = 0
         self._doing = ""  # the step that an OSError names
+        self._requests = None
 
     # --- umqtt's methods
 
@@ -79,9 +84,45 @@ class MQTTClient:
         if e.in_handler:
             raise RuntimeError("not inside a message handler")
         self._close()
+        if self._requests:
+            self._requests.subscribed = None
         deadline = ticks_add(ticks_ms(), e.timeout if timeout is None else int(timeout * 1000))
+        where = self.server, self.port, self._tls
+        hops = self.redirects
+        while True:
+            if hops and e.redirect:
+                where = self._follow(where)
+                hops -= 1
+            try:
+                return self._login(where, deadline, clean_session)
+            except Refused:
+                if not hops or not e.redirect:
+                    raise
+
+    def _follow(self, where):
+        """The broker has sent us to another one (4.11). TLS stays, with the other's name checked, and so does
+        authentication."""
+        reason, reference = self._engine.redirect
+        self._engine.redirect = None
+        reference = reference.split(" ")[0]
+        host, port = reference, where[1]
+        if ":" in reference[reference.rfind("]") + 1 :]:
+            host, _, digits = reference.rpartition(":")
+            if not digits.isdigit() or not 0 < int(digits) < 65536:
+                raise ProtocolError("a server reference that is no host[:port]")
+            port = int(digits)
+        host = host.strip("[]")
+        if not host:
+            raise ProtocolError("a server reference that is no host[:port]")
+        tls = where[2] and (where[2][0], host)
+        if reason == 0x9D:  # moved for good
+            self.server, self.port, self._tls = host, port, tls
+        return host, port, tls
+
+    def _login(self, where, deadline, clean_session):
+        e = self._engine
         try:
-            self._open(deadline)
+            self._open(where, deadline)
             e.open(ticks_ms(), clean_session)
             while e.state != UP:
                 if e.auth_busy():
@@ -101,11 +142,13 @@ class MQTTClient:
         self._doing = "waiting for the broker"
         return bool(e.connack[0])
 
-    def publish(self, topic, msg, retain=False, qos=0, props=None):
+    def publish(self, topic, msg, retain=False, qos=0, props=None, wait=True):
         """Publish `msg`; returns when it is acknowledged (QoS 1: PUBACK, QoS 2: PUBCOMP). Allocates nothing where
         topic, msg and props are bytes; QoS > 0: they must not change until acknowledged, even if this raised.
 
-        Inside a handler it does not wait. Raises ValueError, Refused, ResourceError, OSError."""
+        wait=False returns when it is sent; it waits only where the broker's Receive Maximum, or our table, is used
+        up. Inside a handler it never waits. A refusal that nobody waits for is told to on_event: "refused".
+        Raises ValueError, Refused, ResourceError, OSError."""
         e = self._engine
         if e.ack_count or e.left:
             self._flush(None)
@@ -117,7 +160,7 @@ class MQTTClient:
         i = e.publish(topic, msg, retain, qos, props)
         if i < 0:
             self._flush(None)
-        elif e.in_handler:
+        elif e.in_handler or not wait:
             e.session.release(i)
             self._flush(None)
         else:
@@ -142,9 +185,9 @@ class MQTTClient:
         of 3.8.3.1. Raises Refused (SUBACK >= 0x80), ValueError, OSError."""
         e = self._engine
         s = e.session
-        filter = bytes(text(topic, "topic"))
-        if not filter or not 0 <= qos <= 2 or not 0 <= retain_handling <= 2:
-            raise ValueError("subscribe: an empty topic, qos or retain_handling not 0..2")
+        filter = check_filter(topic)
+        if not 0 <= qos <= 2 or not 0 <= retain_handling <= 2:
+            raise ValueError("subscribe: qos or retain_handling not 0..2")
         if no_local and filter.startswith(b"$share/"):
             raise ValueError("no_local with a shared subscription")  # [MQTT-3.8.3-4]
         options = qos | (4 if no_local else 0) | (8 if retain_as_published else 0) | retain_handling << 4
@@ -167,11 +210,11 @@ class MQTTClient:
     def on(self, filter, handler, id=None):
         """Give messages whose topic matches `filter` (or that carry the Subscription Identifier `id`) to `handler`;
         sends nothing: for subscriptions that a resumed session already has."""
-        self._engine.session.add(Subscription(id or 0, bytes(text(filter, "filter")), handler, 0, b""))
+        self._engine.session.add(Subscription(id or 0, check_filter(filter), handler, 0, b""))
 
     def unsubscribe(self, topic, props=None):
         """Undo subscribe(); returns the reason code (0x11: there was no such subscription)."""
-        filter = bytes(text(topic, "topic"))
+        filter = check_filter(topic)
         deadline = self._deadline()
         self._flush(deadline)
         reason = self._finish(self._engine.unsubscribe(filter, props), deadline, "UNSUBACK")
@@ -211,13 +254,14 @@ class MQTTClient:
         e.ping(ticks_ms())
         self._flush(None)
 
-    def disconnect(self, reason=0, props=None):
-        """Send DISCONNECT with `reason` (0x04: publish the will) and close. Without a connection it does nothing."""
+    def disconnect(self, reason=0, props=None, session_expiry=None):
+        """Send DISCONNECT with `reason` (0x04: publish the will) and close. Without a connection it does nothing.
+        session_expiry: s, instead of what CONNECT said; after 0 there only 0 is possible (ValueError)."""
         if self.sock is None:
             return
         try:
             self._flush(None)
-            self._engine.end(reason, props)
+            self._engine.end(reason, props, session_expiry)
             self._flush(None)
         finally:
             self._close()
@@ -232,6 +276,15 @@ class MQTTClient:
         return granted(self._engine.connack)
 
     @property
+    def answer(self):
+        """The properties of the last PUBACK, PUBREC, PUBCOMP, SUBACK or UNSUBACK: a new dict (props.decode)."""
+        if not self._engine.answer_props:
+            return {}
+        from .props import decode
+
+        return decode(self._engine.answer_props)
+
+    @property
     def client_id(self):
         """bytes; the Assigned Client Identifier where the broker gave one."""
         return self._engine.client_id
@@ -240,6 +293,33 @@ class MQTTClient:
     def oversized(self):
         """How many messages were too large for rx_size, and not delivered."""
         return self._engine.oversized
+
+    def request(self, topic, msg, timeout=None, *, qos=0, props=None):
+        """Publish a request and wait for its response (4.10): a Message of its own. timeout: s, instead of the
+        client's. props: a dict. OSError(ETIMEDOUT) where no response came; the connection stays. Allocates."""
+        from .request import Requests
+
+        self._outside()
+        e = self._engine
+        r = self._requests = self._requests or Requests()
+        deadline = ticks_add(ticks_ms(), e.timeout if timeout is None else int(timeout * 1000))
+        if not r.subscribed:
+            where = r.topic(e)
+            self.subscribe(where, 1, r.handler)
+            r.subscribed = where
+        self.publish(topic, msg, False, qos, r.properties(props))
+        self._doing = "waiting for a response"
+        while not r.response:
+            if self._receive(None) is None:
+                try:
+                    self._wait(POLLIN, deadline)
+                except OSError:
+                    r.awaited = None
+                    if e.state != UP:
+                        self._abort()  # it was the connection's end, not only the deadline
+                    raise
+        self._flush(None)
+        return r.response
 
     # --- the driver
 
@@ -251,12 +331,13 @@ class MQTTClient:
             raise RuntimeError("not inside a message handler")
         self._engine._ready_for_use()
 
-    def _open(self, deadline):
+    def _open(self, where, deadline):
         """TCP to the first address that answers, and TLS."""
-        self._doing = "looking up " + self.server
+        host, port, tls = where
+        self._doing = "looking up " + host
         error = None
-        for address in addresses(self.server, self.port):
-            self._doing = "connecting to %s:%d" % (self.server, self.port)
+        for address in addresses(host, port):
+            self._doing = "connecting to %s:%d" % (host, port)
             try:
                 self.sock = start(address)
                 self._register()
@@ -270,10 +351,10 @@ class MQTTClient:
                 self._close()
         else:
             raise error or OSError(ECONNRESET)
-        if self._tls:
+        if tls:
             self._doing = _TLS
             self._poll.unregister(self.sock)
-            self.sock = secure(self.sock, self._tls)
+            self.sock = secure(self.sock, tls)
             self._register()
 
     def _register(self):
@@ -398,7 +479,7 @@ class MQTTClient:
             e.session.release(i)
         self._flush(deadline)
         if reason >= 0x80:
-            raise Refused(what, reason, e.answer_said)
+            raise Refused(what, reason, self.answer.get("reason_string"))
         return reason
 
     def _abort(self):

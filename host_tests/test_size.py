@@ -1,0 +1,86 @@
+"""The size table (tools/size): its figures are exact and true, and nothing is loaded that is not used.
+
+What a connected client takes while it publishes is device/test_heap.py's.
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tools import mpy
+from tools.size import __main__ as program
+from tools.size import measure
+
+CLIENT = {f"umqtt5.{name}" for name in ("codec", "errors", "login", "message", "packets", "props", "protocol")}
+CLIENT |= {"umqtt5", "umqtt5.reader", "umqtt5.session", "umqtt5.simple", "umqtt5.transport"}
+SCRAM = {"usasl", "usasl.crypto", "usasl.scram"}
+
+
+@pytest.fixture(scope="module")
+def found():
+    return measure.measure()
+
+
+def test_the_same_figures_again_in_another_process(found):
+    program = "import json; from tools.size.measure import measure; print(json.dumps(measure()))"
+    env = os.environ | {"PYTHONPATH": str(mpy.ROOT), "PYTHONHASHSEED": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout) == found, done.stderr
+
+
+def test_every_module_is_listed_with_the_size_of_its_file(found, tmp_path):
+    made = mpy.compile_files(mpy.sources(), tmp_path / "lib")
+    sizes = {path.stat().st_size for path in made.values()}
+    assert {sizes["mpy"] for sizes in found["modules"].values()} == sizes
+    assert len(found["modules"]) == len(made)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "modules"),
+    [
+        ("blocking client", CLIENT),
+        ("+ SCRAM with keys", CLIENT | SCRAM | {"umqtt5.auth"}),
+        ("+ SCRAM with password", CLIENT | SCRAM | {"umqtt5.auth", "usasl.derive"}),
+        ("usasl.scram alone", SCRAM),
+    ],
+)
+def test_loaded_is_what_is_used(found, configuration, modules):
+    # No texts of errors, no names of reasons, no secrets file's reader; nothing of usasl without auth=.
+    assert set(found["configurations"][configuration]["modules"]) == modules
+
+
+def test_connecting_makes_the_buffers(found):
+    tx_and_rx = 256 + 1024
+    for sizes in found["configurations"].values():
+        if "connected" in sizes:
+            assert sizes["import"] + tx_and_rx < sizes["connected"] <= sizes["used"]
+
+
+def test_a_reading_is_exact(tmp_path):
+    stubs = mpy.compile_files({"replay.py": measure.HERE / "device" / "replay.py"}, tmp_path)
+    files = {"/stubs/replay.mpy": stubs["replay.mpy"].read_bytes()}
+    before = measure._BEFORE.format(nonce=b"", answers=[])
+    steps = [before, "pass", "client = bytearray(1000)", "client = None", "print(sys.maxsize)"]
+    heap, _, out = measure._run(files, steps)
+    assert out.strip() == str(2**31 - 1)  # 32-bit words
+    # 63 blocks of 16 bytes for the content and one for the object, and all of them back again.
+    assert [b - a for a, b in itertools.pairwise(heap)] == [0, 64 * 16, -64 * 16, 0]
+
+
+def test_a_step_that_fails_is_told():
+    with pytest.raises(measure.SizeError, match="no module named 'nowhere'"):
+        measure._run({}, ["import nowhere"])
+
+
+def test_the_program_prints_markdown_and_writes_json(found, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(program, "JSON", tmp_path / "size.json")
+    assert program.main(["--markdown"]) == 0
+    assert json.loads((tmp_path / "size.json").read_text()) == found
+    out = capsys.readouterr().out
+    assert out.strip() == program.markdown(found)
+    for name, sizes in found["modules"].items():
+        assert f"| {name} | {sizes['mpy']:,} | {sizes['heap']:,} |" in out

@@ -1,0 +1,42 @@
+"""Request and response (MQTT 5.0, 4.10), for either client. Loaded with the first request. Allocates.
+
+A request carries a Response Topic of this client's and Correlation Data of its own. A message on that topic with
+other Correlation Data (a late answer to a request given up, or somebody's nonsense) is dropped.
+"""
+
+from os import urandom
+
+from .codec import find, u16
+from .props import decode, encode
+
+
+class Requests:
+    """The state of a client's requests: one is answered at a time."""
+
+    def __init__(self):
+        self.subscribed = None  # the response topic (bytes) that this connection is subscribed to
+        self.number = 0
+        self.awaited = None  # the correlation data of the request that waits
+        self.response = None
+
+    def topic(self, engine):
+        """Where responses are to go: below the broker's Response Information where it gave one (3.2.2.3.15)."""
+        granted = decode(engine.connack, 1).get("response_information", "umqtt5/response")
+        return (granted + "/" + str(engine.client_id, "utf-8")).encode()
+
+    def properties(self, props):
+        """The properties of a new request: `props` (dict or None) with Response Topic and Correlation Data."""
+        self.number += 1
+        self.awaited = urandom(4) + self.number.to_bytes(4, "big")
+        self.response = None
+        props = dict(props or {})
+        props["response_topic"] = self.subscribed
+        props["correlation_data"] = self.awaited
+        return encode(**props)
+
+    def handler(self, message):
+        """Handler of the subscription to the response topic."""
+        i = find(message.buf, message.props_start, message.start, 0x09)
+        if i >= 0 and self.awaited and message.buf[i + 2 : i + 2 + u16(message.buf, i)] == self.awaited:
+            self.awaited = None
+            self.response = message.copy()
