@@ -85,9 +85,7 @@ def test_unknown_user(broker, library):
 
 
 @BOTH
-@pytest.mark.parametrize(
-    "method", ["SCRAM-MD5", "scram-sha-256", "PLAIN", "ANONYMOUS", "LOGIN", "DIGEST-MD5", ""]
-)
+@pytest.mark.parametrize("method", ["SCRAM-MD5", "scram-sha-256", "PLAIN", "ANONYMOUS", "LOGIN", "DIGEST-MD5", ""])
 def test_methods_not_offered(broker, library, method):
     with Wire(broker, ports(broker)[library]) as wire:
         wire.connect(method, b"\0device1\0" + PASSWORD.encode())
@@ -273,9 +271,7 @@ def test_odd_first_tokens(broker, library, token):
 
 
 @BOTH
-@pytest.mark.parametrize(
-    "token", [None, b"", b"\0", b"c=biws", b"c=biws,r=,p=", b"p=" * 20000, b"\xfe" * 60000]
-)
+@pytest.mark.parametrize("token", [None, b"", b"\0", b"c=biws", b"c=biws,r=,p=", b"p=" * 20000, b"\xfe" * 60000])
 def test_odd_last_tokens(broker, library, token):
     first = b"n,,n=device1,r=abcdefghijklmnop"
     with Wire(broker, ports(broker)[library]) as wire:

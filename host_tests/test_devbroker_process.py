@@ -271,9 +271,7 @@ def test_adduser_and_users_commands(tmp_path):
     with Broker(state_dir=tmp_path, tls=False) as broker:
         assert login(broker, broker.port)[1] == "5000"
         # A change under a running broker holds at once.
-        assert (
-            command("adduser", "device1", "--state", tmp_path, env={"UMQTT5_PASSWORD": "new"}).returncode == 0
-        )
+        assert command("adduser", "device1", "--state", tmp_path, env={"UMQTT5_PASSWORD": "new"}).returncode == 0
         assert login(broker, broker.gsasl_port, password="new")[1] == "4096"
         with pytest.raises(Refused):
             login(broker, broker.port)

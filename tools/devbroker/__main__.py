@@ -32,18 +32,14 @@ def main(arguments=None):
     common.add_argument("--state", type=Path, default=STATE, help="its folder (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", parents=[common], help="run the broker until Ctrl-C")
-    run.add_argument(
-        "--port", type=int, default=1883, help="first of five consecutive ports (default: %(default)s)"
-    )
+    run.add_argument("--port", type=int, default=1883, help="first of five consecutive ports (default: %(default)s)")
     run.add_argument(
         "--mechs", help="SASL mechanisms to offer, with commas between (default: SCRAM-SHA-1, -256, -512)"
     )
     add = commands.add_parser("adduser", parents=[common], help="add a user, or give one a new password")
     add.add_argument("name")
     add.add_argument("--iterations", type=int, default=4096, help="PBKDF2 rounds (default: %(default)s)")
-    add.add_argument(
-        "--digest-md5", action="store_true", help="for DIGEST-MD5 too: keeps the password in clear"
-    )
+    add.add_argument("--digest-md5", action="store_true", help="for DIGEST-MD5 too: keeps the password in clear")
     commands.add_parser("users", parents=[common], help="list the users")
     options = parser.parse_args(arguments)
     try:
@@ -68,9 +64,7 @@ def _run(options):
         console.print(table)
         _users(options)
         state = "" if options.state == STATE else f" --state {options.state}"
-        console.print(
-            f"Add a user: build/venv/bin/python -m tools.devbroker adduser NAME{state}", soft_wrap=True
-        )
+        console.print(f"Add a user: build/venv/bin/python -m tools.devbroker adduser NAME{state}", soft_wrap=True)
         console.print(f"CA for the TLS port: {broker.ca_der} (.pem beside it)", soft_wrap=True)
         console.print(f"Log: {broker.log_path}\nCtrl-C ends it.", soft_wrap=True)
         broker.wait()  # if it ever ends by itself, leaving the block says so

@@ -62,9 +62,7 @@ class Broker:
         self._fixed_ports = dict(ports or {})
         unknown = set(self._fixed_ports) - set(self._names)
         if unknown:
-            raise ValueError(
-                f"ports: {', '.join(sorted(unknown))} unknown; there are {', '.join(self._names)}"
-            )
+            raise ValueError(f"ports: {', '.join(sorted(unknown))} unknown; there are {', '.join(self._names)}")
         for name in LISTENERS:
             setattr(self, name, None)
         self._process = None
@@ -347,9 +345,7 @@ class Broker:
             data = value.encode()
             return len(data).to_bytes(2, "big") + data
 
-        body = (
-            b"\x00\x04MQTT\x04\xc2\x00\x0a" + text(f"devbroker-{os.getpid()}") + text(name) + text(password)
-        )
+        body = b"\x00\x04MQTT\x04\xc2\x00\x0a" + text(f"devbroker-{os.getpid()}") + text(name) + text(password)
         size = len(body)
         header = bytes([0x10, size]) if size < 128 else bytes([0x10, size & 127 | 128, size >> 7])
         with socket.create_connection((HOST, self.password_port), 2) as probe:

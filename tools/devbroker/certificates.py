@@ -50,9 +50,7 @@ def make_server(folder, name, ca, names, days=DAYS):
 def _certificate(folder, name, common_name, extensions, ca, days):
     key, request, pem = folder / f"{name}.key", folder / f"{name}.csr", folder / f"{name}.pem"
     config = folder / f"{name}.cnf"
-    config.write_text(
-        f"[req]\ndistinguished_name=dn\nprompt=no\n[dn]\nCN={common_name}\n[extensions]\n{extensions}"
-    )
+    config.write_text(f"[req]\ndistinguished_name=dn\nprompt=no\n[dn]\nCN={common_name}\n[extensions]\n{extensions}")
     _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key)
     key.chmod(0o600)
     _openssl("req", "-new", "-sha256", "-config", config, "-key", key, "-out", request)

@@ -33,9 +33,7 @@ def check_name(name):
     if not name or name != name.strip():
         raise ValueError("a user name must not be empty, nor begin or end with a space")
     if ":" in name:
-        raise ValueError(
-            f"the user name {name!r} has a ':' in it, which separates the fields of the users file"
-        )
+        raise ValueError(f"the user name {name!r} has a ':' in it, which separates the fields of the users file")
     if not name.isprintable():
         raise ValueError(f"the user name {name!r} has a control character in it")
     if len(name.encode()) > 255:
