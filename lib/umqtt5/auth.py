@@ -11,7 +11,7 @@ from micropython import const
 from time import ticks_diff
 
 from .codec import data, find, properties, text, vbi, vbi_size
-from .errors import AuthError, NotProven, ProtocolError
+from .errors import AuthError, MalformedPacket, NotProven, ProtocolError
 
 # What the generator's next bytes are for.
 _FIRST = const(0)  # CONNECT
@@ -101,8 +101,11 @@ class Exchange:
         if reason != 0x18:
             # AUTH 0x00 ends a re-authentication only, 0x19 is the client's alone (table 3-12), others do not exist.
             raise ProtocolError("AUTH 0x%02X during a login" % reason)
-        if n < 2 or properties(rx, 1, n, 15) != n:
-            raise ProtocolError("AUTH without properties, or with something behind them")
+        if n < 2:
+            raise ProtocolError("AUTH without properties")
+        if properties(rx, 1, n, 15) != n:
+            raise MalformedPacket("AUTH with something behind its properties")
+        self.engine.check_problem_information(1 + vbi_size(vbi(rx, 1, n)), n)
         value = self._properties(1, n)
         if self.proven:
             raise ProtocolError("AUTH 0x18 after the mechanism had ended")

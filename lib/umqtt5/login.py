@@ -61,7 +61,7 @@ class Login(Reader):
         self.owed = 0
         self.last_tx = self.last_rx = now
         self.topics = [None] * (self.alias_maximum + 1) if self.alias_maximum else None
-        self.session.forget_requests()
+        self.session.forget_connection()
         self._await()
         self.exchange = None
         if self.mechanism:
@@ -261,7 +261,7 @@ class Login(Reader):
         i = find(self.rx, at, n, 0x1F)
         return None if i < 0 else str(data(self.rx, i), "utf-8")
 
-    def _check_problem_information(self, at, n):
+    def check_problem_information(self, at, n):
         """[MQTT-3.1.2-29]: asked for no problem information, the server sends none but in PUBLISH, CONNACK and
         DISCONNECT."""
         if self.no_problems and (find(self.rx, at, n, 0x1F) >= 0 or find(self.rx, at, n, 0x26) >= 0):

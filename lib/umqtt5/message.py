@@ -85,16 +85,28 @@ class Message:
         m.dup = self.dup
         return m
 
-    def by_number(self, subscriptions, top):
-        """Hand it to the handlers of its Subscription Identifiers (3.3.4). True where there was one. ProtocolError
-        for a number above `top`, the largest that was ever sent."""
+    def check_numbers(self, top):
+        """ProtocolError for a Subscription Identifier above `top`, the largest that was ever sent (3.3.4)."""
+        i = self.props_start
+        while i < self.start:
+            if self.buf[i] == 0x0B and vbi(self.buf, i + 1, self.start) > top:
+                raise ProtocolError("a subscription identifier that was never sent")
+            i = skip(self.buf, i)
+
+    def solicited(self, subscriptions):
+        """Whether any of our subscriptions asked for it."""
+        for s in subscriptions:
+            if matches(s.match, self.topic_buf, self.topic_start, self.topic_end):
+                return True
+        return False
+
+    def by_number(self, subscriptions):
+        """Hand it to the handlers of its Subscription Identifiers (3.3.4). True where there was one."""
         found = False
         i = self.props_start
         while i < self.start:
             if self.buf[i] == 0x0B:
                 number = vbi(self.buf, i + 1, self.start)
-                if number > top:
-                    raise ProtocolError("a subscription identifier that was never sent")
                 for s in subscriptions:
                     if s.id == number and s.handler:
                         s.handler(self)

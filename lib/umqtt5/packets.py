@@ -317,13 +317,21 @@ class Packets:
         elif self.quota:
             # With its full topic: an alias of the last connection means nothing now.
             flags = s.flags[i] if self.anew else s.flags[i] | 8
-            try:
-                self.put_publish(s.topic[i], s.msg[i], flags, s.pid[i], s.props[i])
-                self.quota -= 1
-            except ValueError:
-                # This broker takes less than the one before: the message can never go out.
-                self.tell("refused", (s.topic[i], 0x95))
-                s.answered(i, 0x95)
+            # This broker may take less than it did before; then the message can never go out.
+            reason = 0
+            if flags >> 1 & 3 > self.max_qos:
+                reason = 0x9B
+            elif flags & 1 and not self.retain_available:
+                reason = 0x9A
+            else:
+                try:
+                    self.put_publish(s.topic[i], s.msg[i], flags, s.pid[i], s.props[i])
+                    self.quota -= 1
+                except ValueError:
+                    reason = 0x95
+            if reason:
+                self.tell("refused", (s.topic[i], reason))
+                s.answered(i, reason)
                 return self._resend()
         else:
             return False

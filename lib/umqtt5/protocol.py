@@ -116,6 +116,11 @@ class Engine(Login):
             self._incoming_alias(m)
         elif find(rx, i, m.start, 0x23) >= 0:
             raise ProtocolError("a topic alias, and topic_alias_maximum is 0", 0x94)
+        if self.known_session:
+            if m.props_start < m.start:
+                m.check_numbers(self.session.top_id)
+            if qos > self.max_qos and not m.solicited(self.session.subscriptions):  # 3.3.4
+                raise ProtocolError("a message that nobody asked for, above the maximum QoS", 0x9B)
         if qos == 2:
             return self._publish2(m, pid)
         if qos:
@@ -155,7 +160,11 @@ class Engine(Login):
 
     def _publish2(self, m, pid):  # 4.3.3
         s = self.session
-        if s.place(pid) >= 0:  # delivered before: only the acknowledgement is repeated
+        i = s.place(pid)
+        if i >= 0:  # delivered before: only the acknowledgement is repeated
+            if not s.counted[i]:
+                s.counted[i] = 1
+                self._owe(1)
             self._ack(0x50, 0, pid)
             return 0
         self._owe(1)
@@ -178,7 +187,7 @@ class Engine(Login):
         try:
             subscriptions = self.session.subscriptions
             # Not by number in a session that another life of this device has made: its numbers may be others.
-            if self.known_session and m.by_number(subscriptions, self.session.top_id):
+            if self.known_session and m.by_number(subscriptions):
                 return 0
             if not m.by_filter(subscriptions, not (self.known_session and self.identifiers)) and self.callback:
                 self.callback(m.topic, m.payload)
@@ -210,7 +219,7 @@ class Engine(Login):
 
     def _keep_props(self, i, end):
         at = i + vbi_size(vbi(self.rx, i, end))
-        self._check_problem_information(at, end)
+        self.check_problem_information(at, end)
         if at < end:
             self.answer_props = bytes(self.rx[at:end])
 
@@ -257,12 +266,13 @@ class Engine(Login):
 
     def _pubrel(self, n):  # 3.6
         pid = self._answer(n, 6)
-        if self.session.received_release(pid):
-            if self.owed:
-                self.owed -= 1
-            self._ack(0x70, 0, pid)
-        else:
-            self._ack(0x70, 0x92, pid)
+        s = self.session
+        i = s.place(pid)
+        if i >= 0:
+            self.owed -= s.counted[i]
+            s.received[i] = 0
+            s.receiving -= 1
+        self._ack(0x70, 0 if i >= 0 else 0x92, pid)
         return 0
 
     def _suback(self, n):  # 3.9

@@ -75,6 +75,7 @@ class Session:
         self.sending = 0  # slots that hold a PUBLISH
         self.received = array("H", bytes(2 * size))  # QoS 2: identifiers between PUBREC and PUBREL; 0 is a free place
         self.subscriptions = []
+        self.counted = bytearray(size)  # beside it: 1 where this connection's Receive Maximum counts it
         self.receiving = 0  # how many of them are in use
         self.last_id = 0  # the Subscription Identifier given last
         self.top_id = 0  # the largest that was sent in this session
@@ -115,12 +116,14 @@ class Session:
         if self.state[i] == DONE:
             self.state[i] = FREE
 
-    def forget_requests(self):
+    def forget_connection(self):
         """The connection is gone: nobody answers SUBSCRIBE and UNSUBSCRIBE any more."""
         for i in range(len(self.state)):
             if SUBACK <= self.state[i] <= DONE:
                 self.state[i] = FREE
             self.waited[i] = 0
+        for i in range(self.size):
+            self.counted[i] = 0
 
     def forget_received(self):
         """The session is gone: what the broker sends now is new."""
@@ -142,17 +145,9 @@ class Session:
         for i in range(self.size):
             if not self.received[i]:
                 self.received[i] = pid
+                self.counted[i] = 1
                 self.receiving += 1
                 return
-
-    def received_release(self, pid):
-        """PUBREL has come. False where the identifier is not known."""
-        i = self.place(pid)
-        if i < 0:
-            return False
-        self.received[i] = 0
-        self.receiving -= 1
-        return True
 
     def oldest(self, after):
         """The next slot in flight, in the order in which they were sent, behind the one whose age (see below) is
