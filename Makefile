@@ -8,6 +8,7 @@
 ## make flash BOARD=... PORT=...   the library, main.py and the secrets onto a board, by mpremote
 ## make size                       bytes of flash and RAM, exact
 ## make bench                      speed, as ratios
+## make readme                     today's figures of size and bench into README.md
 ## make lint                       ruff: style and format
 
 BOARD ?= UNIX
@@ -21,7 +22,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/tools/shims:$(CURDIR)/lib
 APT_PACKAGES := python3 python3-venv gcc libc6-dev pkg-config mosquitto mosquitto-clients mosquitto-dev libmosquitto-dev \
     libsasl2-dev libsasl2-modules libgsasl-dev openssl netbase
 
-.PHONY: help setup demo test broker provision flash size bench lint
+.PHONY: help setup demo test broker provision flash size bench readme lint
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -36,7 +37,7 @@ build/.apt: Makefile tools/apt.sh
 build/venv/.ready: tools/requirements.txt | build/.apt
 	@echo "Installing Python packages into $(VENV) (tools/requirements.txt)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r tools/requirements.txt
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps -r tools/requirements.txt
 	@touch $@
 
 # The reference of the drop-in test and of the benchmark; also for boards whose board.toml says `umqtt = true`.
@@ -73,6 +74,9 @@ size: setup
 
 bench: setup
 	@$(PY) -m tools.bench
+
+readme: setup
+	@$(PY) -m tools.readme
 
 lint: setup
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .

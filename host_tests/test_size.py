@@ -84,3 +84,10 @@ def test_the_program_prints_markdown_and_writes_json(found, tmp_path, monkeypatc
     assert out.strip() == program.markdown(found)
     for name, sizes in found["modules"].items():
         assert f"| {name} | {sizes['mpy']:,} | {sizes['heap']:,} |" in out
+
+
+def test_the_readme_has_todays_sizes():
+    from tools import readme
+
+    today = program.markdown(measure.measure())
+    assert readme.section(readme.README.read_text(), "size") == today, "run `make readme`"

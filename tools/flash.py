@@ -93,6 +93,10 @@ class FlashError(Exception):
     """It could not be done; one line that says why and what to do about it."""
 
 
+class _Silent(FlashError):
+    """The board did not say a word."""
+
+
 @dataclass
 class Flashed:
     """What was done, as paths on the board."""
@@ -174,7 +178,7 @@ def _mpremote(port, commands, answer, step=0, on_word=lambda word: None):
         while True:
             ready, _, _ = select.select([process.stdout], [], [], max(0, deadline - time.monotonic()))
             if not ready:
-                raise FlashError(_silent(port, answer, last))
+                raise _Silent(_silent(port, answer, last))
             data = os.read(process.stdout.fileno(), 65536)
             if not data:
                 break
@@ -188,6 +192,8 @@ def _mpremote(port, commands, answer, step=0, on_word=lambda word: None):
                 else:
                     talk = (talk + text + "\n")[-4000:]
         if process.wait(10):
+            if "could not enter raw repl" in talk + rest.decode(errors="replace"):
+                raise _Silent(_silent(port, answer, ""))
             raise FlashError(_cause(talk + rest.decode(errors="replace"), port, answer, last))
         return last
     finally:
@@ -216,8 +222,6 @@ def _cause(talk, port, answer, last):
         if not os.access(port, os.R_OK | os.W_OK):
             return f"{port}: permission denied. Add yourself to its group (often dialout) and log in anew"
         return f"{port} is in use by another program, or is no serial port: close the other one"
-    if "could not enter raw repl" in talk:
-        return _silent(port, answer, "")
     if re.search(r"SerialException|Input/output error|device disconnected|multiple access", talk):
         return f"the board on {port} went away: look at its cable, and flash again"
     if re.search(r"Read-only|EROFS|OSError: (\[Errno )?(30|19)\b", talk):
@@ -270,7 +274,15 @@ def _flash(board, port, files, answer, reset, console):
     singles += [path for path in files if path not in singles]
     look = _LOOK.format(mark=_MARK, folders=folders, files=singles)
 
-    there = json.loads(_mpremote(port, [["exec", look]], answer, _HASHING))
+    try:
+        there = _mpremote(port, [["exec", look]], answer / 2, _HASHING)
+    except _Silent:
+        # mpremote's Ctrl-C may have met a board that was just starting, and been lost: once more.
+        try:
+            there = _mpremote(port, [["exec", look]], answer / 2, _HASHING)
+        except _Silent:
+            raise FlashError(_silent(port, answer, ""))
+    there = json.loads(there)
     _check_board(board, there, files)
     done = Flashed(
         copied=[p for p in files if there["files"].get(p) != wanted[p]],

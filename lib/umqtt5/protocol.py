@@ -12,7 +12,7 @@ CONNACK) and this one. It has no socket and no clock: a driver moves bytes, wait
 After the login nothing here allocates, but where a docstring says so.
 """
 
-from .codec import field, find, properties, topic, u16, vbi, vbi_size
+from .codec import field, find, properties, topic, u16, u32, vbi, vbi_size
 from .errors import MalformedPacket, ProtocolError, Reject, ResourceError
 from .login import Login
 from .message import Message
@@ -359,10 +359,10 @@ class Engine(Login):
         if session_expiry is not None:
             from .props import encode
 
-            if session_expiry and not self.expiry:  # [MQTT-3.1.2-23], 3.14.2.2.2
-                raise ValueError("session_expiry: CONNECT said 0, and only 0 can follow it")
-            props += encode(session_expiry_interval=session_expiry)
-            self.properties(props, 14)
+            props = self.properties(props + encode(session_expiry_interval=session_expiry), 14)
+        i = find(props, 0, len(props), 0x11)
+        if i >= 0 and u32(props, i) and not self.expiry:  # [MQTT-3.1.2-23], 3.14.2.2.2
+            raise ValueError("session_expiry: CONNECT said 0, and only 0 can follow it")
         self.ack_count = 0
         self.ping_due = False
         self.resend = -1

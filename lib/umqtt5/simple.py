@@ -259,9 +259,9 @@ class MQTTClient:
         session_expiry: s, instead of what CONNECT said; after 0 there only 0 is possible (ValueError)."""
         if self.sock is None:
             return
+        self._flush(None)
+        self._engine.end(reason, props, session_expiry)  # a ValueError leaves the connection as it was
         try:
-            self._flush(None)
-            self._engine.end(reason, props, session_expiry)
             self._flush(None)
         finally:
             self._close()

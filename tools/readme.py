@@ -1,0 +1,59 @@
+"""Puts today's figures into README.md, between its marks.
+
+    python -m tools.readme                (make readme)
+
+Sizes come from tools.size, at once; what was timed from the build/bench.json that `make bench` has left. A test holds
+the sizes against the code. It must never touch anything outside of the marks.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from tools.size import measure
+from tools.size.__main__ import markdown
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+
+
+def bench(found):
+    """What `make bench` measured, as Markdown."""
+    p = found["pbkdf2"]
+    low, high = p["middle half"]
+    lines = [
+        "| | here | aim |",
+        "| --- | ---: | ---: |",
+        f"| PBKDF2, {p['iterations']} iterations, against {2 * p['iterations']} bare `sha256(96 bytes).digest()`: "
+        f"median of {p['rounds']} (middle half {low:.2f}-{high:.2f}) | {p['ratio']:.2f} | 1.25 |",
+    ]
+    lines += [f"| Heap that a publish takes, {name} | {size:g} B | 0 B |" for name, size in found["heap"].items()]
+    return "\n".join(lines)
+
+
+def put(text, name, content):
+    """`text` with what stands between the marks called `name` replaced."""
+    marks = re.compile(rf"(<!-- {name}: [^>]* -->\n).*?(\n<!-- end of {name} -->)", re.DOTALL)
+    if len(marks.findall(text)) != 1:
+        raise SystemExit(f"readme: README.md has no marks for {name}")
+    return marks.sub(lambda found: found[1] + content + found[2], text)
+
+
+def section(text, name):
+    """What stands between the marks called `name`."""
+    return re.search(rf"<!-- {name}: [^>]* -->\n(.*?)\n<!-- end of {name} -->", text, re.DOTALL)[1]
+
+
+def main():
+    text = put(README.read_text(), "size", markdown(measure.measure()))
+    timed = ROOT / "build" / "bench.json"
+    if timed.exists():
+        text = put(text, "bench", bench(json.loads(timed.read_text())))
+    else:
+        print("readme: no build/bench.json, its figures stay as they are: run `make bench` first", file=sys.stderr)
+    README.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
