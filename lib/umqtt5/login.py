@@ -168,9 +168,6 @@ class Login(Reader):
         self.shared = self._granted(at, n, 0x2A, 1)
         self.keepalive = self._granted(at, n, 0x13, self.keepalive)
         self.alias_limit = min(len(self.alias_topic), self._granted(at, n, 0x22, 0))
-        i = find(rx, at, n, 0x11)
-        if i >= 0:
-            self.expiry = u32(rx, i)
         i = find(rx, at, n, 0x12)
         if i >= 0:
             self.client_id = data(rx, i)

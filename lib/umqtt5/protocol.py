@@ -99,6 +99,9 @@ class Engine(Login):
         m.dup = bool(h & 8)
         if qos == 3 or (m.dup and not qos):  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
             raise MalformedPacket("PUBLISH flags")
+        large = self.size > n
+        if large:
+            self._must_fit(2 + u16(rx, 0))
         i = field(rx, 0, n, True)
         m.topic_buf = rx
         m.topic_start = 2
@@ -109,6 +112,9 @@ class Engine(Login):
         if qos:
             pid = self._pid(i, n)
             i += 2
+        if large:
+            self._must_fit(i)
+            self._must_fit(i + vbi_size(vbi(rx, i, n)) + vbi(rx, i, n) - 4)
         m.start = properties(rx, i, n, 3)
         m.props_start = i = i + vbi_size(vbi(rx, i, n))
         m.end = n
@@ -116,6 +122,8 @@ class Engine(Login):
             self._incoming_alias(m)
         elif find(rx, i, m.start, 0x23) >= 0:
             raise ProtocolError("a topic alias, and topic_alias_maximum is 0", 0x94)
+        if large:
+            return self._oversized(qos, pid)
         if self.known_session:
             if m.props_start < m.start:
                 m.check_numbers(self.session.top_id)
@@ -133,6 +141,21 @@ class Engine(Login):
             self.owed -= 1
             self._ack(0x40, reason, pid, self.reject_props)
         return h
+
+    def _must_fit(self, n):
+        # Of a message that is too large the start must be there; with four bytes to spare, for a length.
+        if n + 4 > len(self.rx):
+            raise ResourceError("a message with topic and properties needs rx_size=%d" % (n + 4), 0x95)
+
+    def _oversized(self, qos, pid):
+        """Acknowledge a message larger than rx with 0x97 and drain it. Announcing a Maximum Packet Size instead makes
+        mosquitto 2.0.11 deaf after some of them."""
+        if qos:
+            self._ack(0x40 if qos == 1 else 0x50, 0x97, pid)
+        self.oversized += 1
+        self._drain()
+        self.tell("oversized", self.size)
+        return 0
 
     def _owe(self, n):
         # 4.9: those that a handler refused by an exception count until the connection ends.
@@ -312,6 +335,10 @@ class Engine(Login):
         if self.in_handler:
             raise RuntimeError("not inside a message handler: it would wait")
         f = subscription.filter
+        if not 0 <= subscription.id <= 268435455:
+            raise ValueError("id: 1..268435455")
+        if subscription.id and find(subscription.props, 0, len(subscription.props), 0x0B) >= 0:
+            raise ValueError("props: a subscription identifier, beside id or a handler")
         if f.startswith(b"$share/") and not self.shared:
             raise ValueError("the broker has no shared subscriptions")
         if not self.wildcards and (b"+" in f or b"#" in f):

@@ -222,30 +222,14 @@ class Reader(Packets):
         """A packet has come whole; or, of a PUBLISH that is too large, its start."""
         # The reader is ready for the next packet before anything is done with this one: a handler may raise.
         self._await()
-        if self.size > len(self.rx):
-            self._oversized()
-            return 0
-        return self.handlers[self.head[0] >> 4](self, self.size)
+        return self.handlers[self.head[0] >> 4](self, self.want)
 
-    def _oversized(self):
-        """A PUBLISH larger than rx; its start is there. Acknowledge it with 0x97 and drain the rest: announcing a
-        Maximum Packet Size instead makes mosquitto 2.0.11 deaf after some of them."""
-        h = self.head[0]
-        qos = h >> 1 & 3
-        room = len(self.rx)
-        i = 2 + u16(self.rx, 0)
-        if i + 2 > room:
-            raise ResourceError("a topic longer than rx: rx_size=%d is needed" % (i + 2), 0x95)
-        if qos == 3:
-            raise MalformedPacket("PUBLISH flags")
-        if qos:
-            self._ack(0x40 if qos == 1 else 0x50, 0x97, self._pid(i, room))
-        self.oversized += 1
+    def _drain(self):
+        """Of a PUBLISH larger than rx the start has come: read the rest, and keep nothing of it."""
         self.part = _DRAIN
         self.into = self.rx
-        self.want = self.size - room
-        self.need = min(self.want, room)
-        self.tell("oversized", self.size)
+        self.want = self.size - len(self.rx)
+        self.need = min(self.want, len(self.rx))
 
     def _pid(self, i, n):
         if i + 2 > n:

@@ -7,7 +7,7 @@ from micropython import const
 
 from array import array
 
-from .codec import find, text
+from .codec import text
 
 # What a slot of the table waits for.
 FREE = const(0)
@@ -47,10 +47,6 @@ class Subscription:
     """One topic filter (checked bytes) and its handler. `id`: its Subscription Identifier, 0 for none."""
 
     def __init__(self, ident, filter, handler, options, props):
-        if not 0 <= ident <= 268435455:
-            raise ValueError("id: 1..268435455")
-        if ident and find(props, 0, len(props), 0x0B) >= 0:
-            raise ValueError("props: a subscription identifier, beside id or a handler")
         self.id = ident
         self.filter = filter
         self.handler = handler
