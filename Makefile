@@ -9,6 +9,7 @@
 ## make size                       bytes of flash and RAM, exact
 ## make bench                      speed, as ratios
 ## make readme                     today's figures of size and bench into README.md
+## make conformance                MQTT 5.0 statement by statement: which test proves it, or whose duty it is
 ## make lint                       ruff: style and format
 
 BOARD ?= UNIX
@@ -22,7 +23,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/tools/shims:$(CURDIR)/lib
 APT_PACKAGES := python3 python3-venv gcc libc6-dev pkg-config mosquitto mosquitto-clients mosquitto-dev libmosquitto-dev \
     libsasl2-dev libsasl2-modules libgsasl-dev openssl netbase
 
-.PHONY: help setup demo test broker provision flash size bench readme lint
+.PHONY: help setup demo test broker provision flash size bench conformance readme lint
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -74,6 +75,9 @@ size: setup
 
 bench: setup
 	@$(PY) -m tools.bench
+
+conformance: setup
+	@$(PY) -m tools.conformance $(CONFORMANCE)
 
 readme: setup
 	@$(PY) -m tools.readme

@@ -13,6 +13,7 @@ import types
 
 import pytest
 
+pytest_plugins = ["host_tests.conformance.plugin"]
 pytest.register_assert_rewrite("harness")
 
 from harness.micropython import DEVICE, execute, interpreter  # noqa: E402  (assertions are rewritten first)

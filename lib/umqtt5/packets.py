@@ -302,20 +302,20 @@ class Packets:
         self._ready(i)
 
     def _resend(self):
-        # 4.4: after a reconnect with the session present, in the order in which they were sent.
+        # 4.4: after a reconnect, in the order in which they were sent. With its full topic: an alias of the last
+        # connection means nothing now.
         s = self.session
-        i = s.oldest(self.resend)
-        if i < 0:
-            self.resend = _NO_RESEND
-            return False
-        if s.state[i] == PUBCOMP:
-            self.tx[0] = 0x62
-            self.tx[1] = 2
-            self.tx[2] = s.pid[i] >> 8
-            self.tx[3] = s.pid[i] & 0xFF
-            self._ready(4)
-        elif self.quota:
-            # With its full topic: an alias of the last connection means nothing now.
+        while True:
+            i = s.oldest(self.resend)
+            if i < 0:
+                self.resend = _NO_RESEND
+                return False
+            if s.state[i] == PUBCOMP:
+                self._ack(0x62, 0, s.pid[i])
+                self._next_ack()
+                break
+            if not self.quota:
+                return False
             flags = s.flags[i] if self.anew else s.flags[i] | 8
             # This broker may take less than it did before; then the message can never go out.
             reason = 0
@@ -327,14 +327,11 @@ class Packets:
                 try:
                     self.put_publish(s.topic[i], s.msg[i], flags, s.pid[i], s.props[i])
                     self.quota -= 1
+                    break
                 except ValueError:
                     reason = 0x95
-            if reason:
-                self.tell("refused", (s.topic[i], reason))
-                s.answered(i, reason)
-                return self._resend()
-        else:
-            return False
+            self.tell("refused", (s.topic[i], reason))
+            s.answered(i, reason)
         self.resend = s.age(i)
         return True
 

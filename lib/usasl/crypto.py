@@ -2,7 +2,7 @@
 # constant-time compare, strict base64, nonces; and the two errors of the package. PBKDF2 is in derive.py.
 # Must never: put a secret into an error, know a protocol or a mechanism.
 #
-# Runs on MicroPython 1.19 and later (the first that loads .mpy files of version 6; before 1.21 some builds
+# Runs on MicroPython 1.20 and later (.mpy files of version 6; before 1.21 some builds
 # have hashlib only as uhashlib) and on CPython 3.11 and later.
 from binascii import a2b_base64, b2a_base64
 from os import urandom
