@@ -31,6 +31,7 @@ class Packets:
         self.alias_used = [0] * aliases  # when, by alias_clock; the one used least recently gives way
         self.alias_known = bytearray(aliases)  # 1: the broker knows it
         self.alias_clock = 0
+        self.alias_last = 0
         self.props_ok = None  # the bytes objects last found right, by identity: not to check them at each publish
         self.topic_ok = None
         self.max_out = 0
@@ -59,9 +60,9 @@ class Packets:
     def wrote(self, n, now):
         """The driver has written n bytes of `out` at time `now` (ticks, ms)."""
         self.last_tx = now
-        self.off += n
         self.left -= n
         if self.left:
+            self.off += n
             self.midway = True
         elif self.tail is not None:
             self.out = self.tail
@@ -69,7 +70,7 @@ class Packets:
             self.off = 0
             self.left = len(self.out)
             self.midway = True
-        else:
+        elif self.midway or not self.greeted or self.out is not self.tx:
             self.out = self.tx
             self.midway = False
             self.greeted = True
@@ -233,6 +234,8 @@ class Packets:
         n = self.alias_limit
         if not n or len(topic) < 4:  # the property takes three bytes
             return -1
+        if self.alias_topic[self.alias_last] is topic:
+            return self.alias_last
         clock = self.alias_clock = (self.alias_clock + 1) & 0x3FFFFFF
         used = self.alias_used
         oldest = 0
@@ -240,6 +243,7 @@ class Packets:
             t = self.alias_topic[i]
             if t is topic or t == topic:
                 used[i] = clock
+                self.alias_last = i
                 return i
             if used[i] < used[oldest]:
                 oldest = i
@@ -250,56 +254,83 @@ class Packets:
 
     def put_publish(self, topic, msg, flags, pid, props, alias=-1):
         """PUBLISH (3.3). One write where the whole fits tx; else the payload goes out from `msg` itself."""
-        n = len(props)
+        # The hottest function there is: lengths below 128, which are one byte, are not left to put_vbi().
+        tx = self.tx
+        m = len(msg)
         t = len(topic)
+        p = len(props)
         if alias >= 0:
-            n += 3
+            p += 3
             if self.alias_known[alias]:
                 t = 0
-        head = 2 + t + vbi_size(n) + n
+        n = 3 + t + p + m
+        if p > 127:
+            n += vbi_size(p) - 1
         if flags & 6:
-            head += 2
-        n = head + len(msg)
-        size = 1 + vbi_size(n)
-        if size + n > self.max_out:
-            raise ValueError("a PUBLISH of %d bytes; the broker takes %d" % (size + n, self.max_out))
-        tx = self.tx
-        if size + head > len(tx):
-            raise ResourceError("topic and properties need tx_size=%d" % (size + head))
+            n += 2
+        size = n + 2 if n < 128 else n + 1 + vbi_size(n)
+        if size > self.max_out:
+            raise ValueError("a PUBLISH of %d bytes; the broker takes %d" % (size, self.max_out))
+        if size - m > len(tx):
+            raise ResourceError("topic and properties need tx_size=%d" % (size - m))
         tx[0] = 0x30 | flags
-        i = put_vbi(tx, 1, n)
+        if n < 128:
+            tx[1] = n
+            i = 2
+        else:
+            i = put_vbi(tx, 1, n)
         tx[i] = t >> 8
         tx[i + 1] = t & 0xFF
         i += 2
         if t:
-            tx[i : i + t] = topic
-            i += t
+            j = i + t
+            tx[i:j] = topic
+            i = j
         if flags & 6:
             tx[i] = pid >> 8
             tx[i + 1] = pid & 0xFF
             i += 2
-        n = len(props)
-        if alias < 0:
-            i = put_vbi(tx, i, n)
-        else:
-            i = put_vbi(tx, i, n + 3)
+        i = put_vbi(tx, i, p)
+        if alias >= 0:
             tx[i] = 0x23
             tx[i + 1] = 0
             tx[i + 2] = alias + 1
             i += 3
             self.alias_known[alias] = 1
         if props:
-            n = len(props)
-            tx[i : i + n] = props
-            i += n
-        n = len(msg)
-        self.out = tx
-        if i + n <= len(tx):
-            tx[i : i + n] = msg
-            i += n
-        elif n:
+            j = i + len(props)
+            tx[i:j] = props
+            i = j
+        if size <= len(tx):
+            tx[i:size] = msg
+            i = size
+        else:
             self.tail = msg
-        self._ready(i)
+        self.out = tx
+        self.off = 0
+        self.left = i
+
+    def put_encoded(self, header, head, msg):
+        """A PUBLISH at QoS 0 whose topic and properties are encoded in `head` (bytes). False where it does not fit
+        tx, or is too large for the broker: nothing is built then."""
+        h = len(head)
+        n = h + len(msg)
+        tx = self.tx
+        if n < 0x80:
+            i = 2
+            tx[1] = n
+        else:
+            i = put_vbi(tx, 1, n)
+        size = i + n
+        if size > len(tx) or size > self.max_out:
+            return False
+        tx[0] = header
+        h += i
+        tx[i:h] = head
+        tx[h:size] = msg
+        self.out = tx
+        self._ready(size)
+        return True
 
     def _resend(self):
         # 4.4: after a reconnect, in the order in which they were sent. With its full topic: an alias of the last
@@ -335,13 +366,9 @@ class Packets:
         self.resend = s.age(i)
         return True
 
-    def start_publish(self, topic, msg, flags, props):
-        """A PUBLISH of the caller's: the slot that waits for its answer, or -1 at QoS 0. ResourceError where the
-        table, or the broker's Receive Maximum, has no room now."""
-        alias = self._outgoing_alias(topic) if self.alias_limit else -1
-        if not flags & 6:
-            self.put_publish(topic, msg, flags, 0, props, alias)
-            return -1
+    def start_publish(self, topic, msg, flags, props, alias):
+        """A PUBLISH with QoS > 0: the slot that waits for its answer. ResourceError where the table, or
+        the broker's Receive Maximum, has no room now."""
         s = self.session
         i = -1
         if self.may_publish():

@@ -319,15 +319,25 @@ class Engine(Login):
     def publish(self, topic, msg, retain, qos, props):
         """Build a PUBLISH: the slot that waits for its acknowledgement, -1 at QoS 0. ValueError for what the broker's
         CONNACK does not allow. Allocates only to encode what is not bytes."""
-        self._ready_for_use()
-        if qos > self.max_qos or qos < 0:  # [MQTT-3.2.2-11]
+        if self.state != UP:
+            self._ready_for_use()
+        if qos and not 0 < qos <= self.max_qos:  # [MQTT-3.2.2-11]
             raise ValueError("qos=%d; the broker takes up to %d" % (qos, self.max_qos))
-        if retain and not self.retain_available:  # [MQTT-3.2.2-14]
-            raise ValueError("retain: the broker does not keep messages")
-        topic = self.topic(topic)
+        flags = qos << 1
+        if retain:
+            if not self.retain_available:  # [MQTT-3.2.2-14]
+                raise ValueError("retain: the broker does not keep messages")
+            flags |= 1
+        if topic is not self.topic_ok:
+            topic = self.topic(topic)
         if isinstance(msg, str):
             msg = msg.encode()
-        return self.start_publish(topic, msg, qos << 1 | (1 if retain else 0), self.properties(props, 3))
+        props = self.properties(props, 3) if props else b""
+        alias = self._outgoing_alias(topic) if self.alias_limit else -1
+        if qos:
+            return self.start_publish(topic, msg, flags, props, alias)
+        self.put_publish(topic, msg, flags, 0, props, alias)
+        return -1
 
     def subscribe(self, subscription):
         """Build a SUBSCRIBE: its slot."""

@@ -150,21 +150,27 @@ class MQTTClient:
         up. Inside a handler it never waits. A refusal that nobody waits for is told to on_event: "refused".
         Raises ValueError, Refused, ResourceError, OSError."""
         e = self._engine
-        if e.ack_count or e.left:
+        if e.left or e.ack_count:
             self._flush(None)
-        deadline = 0
-        if qos:
-            deadline = self._deadline()
-            while not e.in_handler and e.state == UP and not e.may_publish():
-                self._turn(deadline)  # the broker's Receive Maximum
+        if not qos:
+            e.publish(topic, msg, retain, 0, props)
+            self._flush(None)
+            return
+        deadline = self._deadline()
+        while not e.in_handler and e.state == UP and not e.may_publish():
+            self._turn(deadline)  # the broker's Receive Maximum
         i = e.publish(topic, msg, retain, qos, props)
-        if i < 0:
-            self._flush(None)
-        elif e.in_handler or not wait:
+        if e.in_handler or not wait:
             e.session.release(i)
             self._flush(None)
         else:
             self._finish(i, deadline, "PUBACK" if qos == 1 else "PUBREC or PUBCOMP")
+
+    def publisher(self, topic, qos=0, retain=False, props=None):
+        """An object whose publish(msg) publishes to `topic` with everything but the payload encoded once."""
+        from .publisher import Publisher
+
+        return Publisher(self, topic, qos, retain, props)
 
     def subscribe(
         self,

@@ -1,0 +1,40 @@
+"""A publisher: topic and properties of a PUBLISH encoded once, for a topic that is published to again and again.
+
+Loaded with the first client.publisher().
+"""
+
+from .codec import put_data, put_vbi, vbi_size
+
+
+class Publisher:
+    """Made by client.publisher(); it stays good over reconnects."""
+
+    def __init__(self, client, topic, qos, retain, props):
+        e = client._engine
+        if not 0 <= qos <= 2:
+            raise ValueError("qos: 0, 1 or 2")
+        self._client = client
+        self._engine = e
+        self._topic = topic = e.topic(topic)
+        self._props = props = e.properties(props, 3)
+        self._qos = qos
+        self._retain = 1 if retain else 0
+        # At QoS 0 no packet identifier stands between topic and properties.
+        head = bytearray(2 + len(topic) + vbi_size(len(props)) + len(props))
+        i = put_vbi(head, put_data(head, 0, topic), len(props))
+        head[i:] = props
+        self._head = bytes(head)
+
+    def publish(self, msg):
+        """Publish `msg` (str or bytes), as client.publish() does. Allocates nothing where msg is bytes."""
+        e = self._engine
+        if self._qos or e.state != 2 or (self._retain and not e.retain_available):
+            return self._client.publish(self._topic, msg, self._retain, self._qos, self._props)
+        if isinstance(msg, str):
+            msg = msg.encode()
+        if e.left or e.ack_count:
+            self._client._flush(None)
+        if e.put_encoded(0x30 | self._retain, self._head, msg):
+            self._client._flush(None)
+            return None
+        return self._client.publish(self._topic, msg, self._retain, 0, self._props)
