@@ -149,7 +149,7 @@ def names(packets):
 
 def pub(w, topic=b"topic", msg=b"", qos=0, retain=False, properties=None):
     """Publish, as a caller that does not wait; the packet."""
-    i = w.e.publish(topic, msg, retain, qos, properties)
+    i = w.publish(topic, msg, retain, qos, properties)
     if i >= 0:
         w.e.session.release(i)
     return last(w)

@@ -150,7 +150,7 @@ def test_keep_alive_pings_when_nothing_was_sent_or_nothing_received():
                 break
             w.now = ticks_add(w.now, 1000)
             if silent == "rx":
-                w.e.publish(b"t", b"", False, 0, None)
+                w.publish(b"t", b"", False, 0, None)
                 w.flush()
                 w.sent.clear()
             else:
@@ -201,11 +201,11 @@ def test_an_unfinished_packet_must_go_on():
 def test_packet_identifiers_wrap_and_skip_those_in_use():
     w = Wire(receive_maximum=3).up()
     s = w.e.session
-    stuck = w.e.publish(b"t", b"stuck", False, 1, None)
+    stuck = w.publish(b"t", b"stuck", False, 1, None)
     w.flush()
     used = set()
     for _ in range(70000):
-        i = w.e.publish(b"t", b"", False, 1, None)
+        i = w.publish(b"t", b"", False, 1, None)
         assert i != stuck and s.pid[i] != s.pid[stuck] and 1 <= s.pid[i] <= 65535
         used.add(s.pid[i] // 4096)
         while w.e.left:
@@ -218,13 +218,13 @@ def test_packet_identifiers_wrap_and_skip_those_in_use():
 
 def test_receive_maximum_of_the_broker():
     w = Wire().up(receive_maximum=2)
-    first = w.e.publish(b"t", b"1", False, 1, None)
+    first = w.publish(b"t", b"1", False, 1, None)
     w.flush()
-    w.e.publish(b"t", b"2", False, 1, None)
+    w.publish(b"t", b"2", False, 1, None)
     w.flush()
     assert not w.e.may_publish()
-    raises(ResourceError, w.e.publish, b"t", b"3", False, 1, None)
-    w.e.publish(b"t", b"3", False, 0, None)  # QoS 0 is not counted
+    raises(ResourceError, w.publish, b"t", b"3", False, 1, None)
+    w.publish(b"t", b"3", False, 0, None)  # QoS 0 is not counted
     w.flush()
     pid = w.e.session.pid[first]
     w.feed(bytes((0x40, 2, pid >> 8, pid & 255)))
@@ -242,20 +242,20 @@ def test_what_the_broker_does_not_offer_is_refused_here():
     )
     e = w.e
     for call in (
-        lambda: e.publish(b"t", b"", False, 2, None),
-        lambda: e.publish(b"t", b"", True, 0, None),
-        lambda: e.publish(b"t", b"x" * 20, False, 0, None),
-        lambda: e.publish(b"t", b"x" * 20, False, 1, None),
+        lambda: w.publish(b"t", b"", False, 2, None),
+        lambda: w.publish(b"t", b"", True, 0, None),
+        lambda: w.publish(b"t", b"x" * 20, False, 0, None),
+        lambda: w.publish(b"t", b"x" * 20, False, 1, None),
         lambda: e.subscribe(Subscription(0, b"a/#", None, 0, b"")),
         lambda: e.subscribe(Subscription(0, b"$share/g/a", None, 0, b"")),
-        lambda: e.publish(b"a/#", b"", False, 0, None),
-        lambda: e.publish(b"", b"", False, 0, None),
-        lambda: e.publish(b"t", b"", False, 0, {"subscription_identifier": 1}),
-        lambda: e.publish(b"t", b"", False, 0, {"reason_string": "x"}),
+        lambda: w.publish(b"a/#", b"", False, 0, None),
+        lambda: w.publish(b"", b"", False, 0, None),
+        lambda: w.publish(b"t", b"", False, 0, {"subscription_identifier": 1}),
+        lambda: w.publish(b"t", b"", False, 0, {"reason_string": "x"}),
     ):
         raises(ValueError, call)
     assert w.flush() == [] and e.session.sending == 0
-    e.publish(b"t", b"x" * 12, False, 1, None)  # 20 bytes: fits
+    w.publish(b"t", b"x" * 12, False, 1, None)  # 20 bytes: fits
     assert len(w.flush()[0]) == 20
     i = e.subscribe(Subscription(9, b"a", None, 0, b""))
     assert w.flush()[1][4] == 0, "no Subscription Identifier is sent"
@@ -265,13 +265,13 @@ def test_what_the_broker_does_not_offer_is_refused_here():
 def test_a_payload_larger_than_tx_follows_its_header():
     w = Wire(tx_size=32).up()
     msg = bytes(range(100))
-    w.e.publish(b"t", msg, False, 0, None)
+    w.publish(b"t", msg, False, 0, None)
     assert w.e.out is w.e.tx
     w.e.wrote(w.e.left, 0)
     assert w.e.out is msg and w.e.left == 100, "from the caller's own bytes"
     w.e.wrote(100, 0)
     assert w.e.left == 0 and not w.e.midway
-    e = raises(ResourceError, w.e.publish, b"t" * 40, b"", False, 0, None)
+    e = raises(ResourceError, w.publish, b"t" * 40, b"", False, 0, None)
     assert "tx_size=" in str(e)
 
 

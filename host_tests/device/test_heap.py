@@ -1,23 +1,9 @@
-# A connected client publishes without taking heap, against the real broker; and loads only what it uses.
-# Exact: the heap is locked during the calls, so that a single byte is a MemoryError; and what is in use after
-# them is what was in use before.
-from micropython import heap_lock, heap_unlock
-
-import gc
+# A connected client takes no heap, whatever it does, in every kind of session, against the real broker. And it loads
+# only what it uses. Exact: see heap_steps.py.
 import sys
 
-from umqtt5 import MQTTClient
-
-TOPIC = b"heap/out"
-OTHER = b"heap/other"
-MESSAGE = b"0123456789abcdef"
-COUNT = 50
-
-
-def connected(host, port, auth=None):
-    client = MQTTClient("heap", host, port, auth=auth)
-    client.connect()
-    return client
+import heap_steps
+from heap_steps import MESSAGE, TOPIC, answered, check_until, everything, locked, look, made, publish_qos1, until
 
 
 def scram(passwords):
@@ -26,85 +12,138 @@ def scram(passwords):
     return ScramSHA256("device1", passwords["device1"])
 
 
-def takes_nothing(client, qos, props=None):
-    gc.collect()
-    before = gc.mem_alloc()
-    heap_lock()
-    try:
-        for _ in range(COUNT):
-            client.publish(TOPIC, MESSAGE, False, qos, props)
-            client.publish(OTHER, MESSAGE, False, qos, props)  # another one: what is kept of the last does not help
-    finally:
-        heap_unlock()
-    assert gc.mem_alloc() == before
+def scram_keys(broker_host, broker_port, passwords):
+    """A mechanism with keys, as provisioning makes them."""
+    from usasl.scram import ScramSHA256
+
+    by_password = scram(passwords)
+    made(broker_host, broker_port, auth=by_password).disconnect()
+    return ScramSHA256("device1", keys=by_password._keys)
+
+
+def test_the_lock_is_noticed(broker_host, plain_port):
+    # A str must be encoded, and that takes heap: so the other tests are no empty words.
+    def publish_str(c):
+        c.publish("heap/out-with-a-topic-to-be-encoded", "a message to be encoded as well")
+
+    def keep(c):
+        kept.append(None)
+
+    kept = []
+    for step, word in ((publish_str, "heap"), (keep, "heap")):
+        try:
+            locked(step, made(broker_host, plain_port))
+            said = ""
+        except AssertionError as e:
+            said = e.args[0]
+        assert word in said, said
+
+
+def test_a_wrong_message_is_noticed(broker_host, plain_port):
+    c = made(broker_host, plain_port)
+    c.subscribe("heap/in", 0, look)
+    c.publish("heap/in", b"0123456789abcdeF")
+    until(c, heap_steps.seen + 1)
+    assert heap_steps.wrong == "the payload"
+
+
+def test_everything_without_a_login(broker_host, plain_port):
+    c = made(broker_host, plain_port)
+    assert c._engine.alias_limit == 8
+    everything(c)
+    c.disconnect()
+
+
+def test_everything_without_aliases(broker_host, plain_port):
+    c = made(broker_host, plain_port, topic_aliases=0)
+    everything(c)
+    c.disconnect()
+
+
+def test_everything_after_scram_with_a_password(broker_host, broker_port, passwords):
+    c = made(broker_host, broker_port, auth=scram(passwords))
+    everything(c)
+    c.disconnect()
+
+
+def test_everything_after_scram_with_keys(broker_host, broker_port, passwords):
+    c = made(broker_host, broker_port, auth=scram_keys(broker_host, broker_port, passwords))
+    everything(c)
+    c.disconnect()
+
+
+def test_everything_after_scram_at_another_library(broker_host, gsasl_port, passwords):
+    c = made(broker_host, gsasl_port, auth=scram(passwords))
+    everything(c, 5)
+    c.disconnect()
+
+
+def test_everything_after_a_password(broker_host, password_port):
+    c = made(broker_host, password_port, "plain", "s3cret-of-plain")
+    everything(c)
+    c.disconnect()
+
+
+def test_everything_with_a_watchdog_and_a_keep_alive(broker_host, plain_port):
+    fed = [0]
+
+    def feed():
+        fed[0] += 1
+
+    c = made(broker_host, plain_port, None, None, 60, on_wait=feed)
+    everything(c, 5)
+    c.disconnect()
+    assert fed[0]
+
+
+def test_everything_in_the_smallest_buffers_for_it(broker_host, plain_port):
+    # Every packet with properties takes two writes, and a message of 512 B fills rx.
+    c = made(broker_host, plain_port, tx_size=32, rx_size=540)
+    everything(c, 5)
+    c.disconnect()
+
+
+def test_a_new_connection_of_the_same_client(broker_host, plain_port):
+    c = made(broker_host, plain_port)
+    locked(publish_qos1, c)
+    c.disconnect()
+    c.connect()
+    everything(c, 5)
+    c.disconnect()
+
+
+def test_a_ping_by_itself(broker_host, plain_port):
+    # Keep alive is 1 s: check_msg() sends PINGREQ when it is time, and takes the answer.
+    def idle(c):
+        check_until(c, pinging)
+        check_until(c, answered)
+
+    def pinging(c):
+        return c._engine.pinging
+
+    c = made(broker_host, plain_port, None, None, 1)
+    locked(idle, c, 2)
+    c.disconnect()
+
+
+# --- what is loaded
 
 
 def loaded():
     return {name for name in sys.modules if name.startswith(("umqtt", "usasl"))}
 
 
-def test_the_lock_is_noticed(broker_host, plain_port):
-    # A str must be encoded, and that takes heap: so the other tests are no empty words.
-    client = connected(broker_host, plain_port)
-    heap_lock()
-    try:
-        client.publish("heap/out-with-a-topic-to-be-encoded", "a message to be encoded as well")
-        noticed = False
-    except MemoryError:
-        noticed = True
-    finally:
-        heap_unlock()
-    assert noticed
-
-
-def test_qos0_takes_no_heap(broker_host, plain_port):
-    client = connected(broker_host, plain_port)
-    takes_nothing(client, 0)
-    client.disconnect()
-
-
-def test_qos1_takes_no_heap(broker_host, plain_port):
-    client = connected(broker_host, plain_port)
-    takes_nothing(client, 1)
-    client.disconnect()
-
-
-def test_qos0_and_1_take_no_heap_with_properties(broker_host, plain_port):
-    from umqtt5.props import encode
-
-    props = encode(message_expiry_interval=60, user_property=(("k", "v"),))
-    client = connected(broker_host, plain_port)
-    takes_nothing(client, 0, props)
-    takes_nothing(client, 1, props)
-    client.disconnect()
-
-
-def test_qos0_and_1_take_no_heap_after_scram(broker_host, broker_port, passwords):
-    client = connected(broker_host, broker_port, scram(passwords))
-    takes_nothing(client, 0)
-    takes_nothing(client, 1)
-    client.disconnect()
-
-
-def test_qos0_and_1_take_no_heap_after_a_password(broker_host, password_port):
-    client = MQTTClient("heap", broker_host, password_port, "plain", "s3cret-of-plain")
-    client.connect()
-    takes_nothing(client, 0)
-    takes_nothing(client, 1)
-    client.disconnect()
-
-
 def test_nothing_is_loaded_that_is_not_used(broker_host, plain_port):
-    client = connected(broker_host, plain_port)
+    client = made(broker_host, plain_port)
     client.publish(TOPIC, MESSAGE)
     client.publish(TOPIC, MESSAGE, qos=1)
     client.disconnect()
-    unused = {"umqtt5.auth", "umqtt5.reasons", "umqtt5.secrets"}
+    unused = {"umqtt5.auth", "umqtt5.reasons", "umqtt5.secrets", "umqtt5.publisher", "umqtt5.request"}
     assert not [name for name in loaded() if name in unused or name.startswith("usasl")], loaded()
 
 
 def test_scram_loads_no_texts(broker_host, broker_port, passwords):
-    client = connected(broker_host, broker_port, scram(passwords))
+    client = made(broker_host, broker_port, auth=scram(passwords))
     client.publish(TOPIC, MESSAGE, qos=1)
     client.disconnect()
     assert {"umqtt5.auth", "usasl.scram", "usasl.derive"} <= loaded()

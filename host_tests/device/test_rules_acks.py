@@ -81,7 +81,7 @@ def test_qos_0_is_sent_once():
 
 def test_qos_1_as_the_sender():
     w = Wire(session_expiry=60).up()
-    i = w.e.publish(b"t", b"m", False, 1, None)
+    i = w.publish(b"t", b"m", False, 1, None)
     p = last(w)
     assert (p.flags, p.qos, p.topic, p.payload) == (2, 1, b"t", b"m") and p.pid
     assert w.e.answer(i) is None, "unacknowledged"
@@ -111,7 +111,7 @@ def test_qos_1_as_the_receiver():
 
 def test_qos_2_as_the_sender():
     w = Wire(session_expiry=60).up()
-    i = w.e.publish(b"t", b"m", False, 2, None)
+    i = w.publish(b"t", b"m", False, 2, None)
     p = last(w)
     assert (p.flags, p.qos, p.topic, p.payload) == (4, 2, b"t", b"m") and p.pid
     again = resume(w)
@@ -137,9 +137,9 @@ def test_pubrec_with_a_success_that_is_not_0():
 
 def test_a_refused_message_is_done_with():
     w = Wire(session_expiry=60).up()
-    one = w.e.publish(b"t", b"1", False, 1, None)
+    one = w.publish(b"t", b"1", False, 1, None)
     w.feed(ack("PUBACK", last(w).pid, 0x97))
-    two = w.e.publish(b"t", b"2", False, 2, None)
+    two = w.publish(b"t", b"2", False, 2, None)
     w.feed(ack("PUBREC", last(w).pid, 0x87))
     assert sent(w) == [], "no PUBREL"
     assert (w.e.answer(one), w.e.answer(two)) == (0x97, 0x87)
@@ -306,4 +306,4 @@ def test_unknown_acknowledgements_do_no_harm():
     assert [(p.name, p.reason) for p in sent(w)] == [("PUBREL", 0x92), ("PUBCOMP", 0x92)]
     assert w.e.unmatched == 2
     alive(w)
-    raises(ValueError, w.e.publish, b"t", b"", False, 5, None)
+    raises(ValueError, w.publish, b"t", b"", False, 5, None)

@@ -100,7 +100,7 @@ def test_a_refusal_closes():
         e = raises(Refused, w.feed, connack(0, reason))
         assert e.reason == reason and w.e.state == FAILED
         assert not w.e.farewell() and sent(w) == [], "the server has ended it: there is nobody to tell"
-        raises(OSError, w.e.publish, b"t", b"", False, 0, None)
+        raises(OSError, w.publish, b"t", b"", False, 0, None)
 
 
 def test_maximum_qos():
@@ -110,7 +110,7 @@ def test_maximum_qos():
             if qos <= maximum:
                 assert pub(w, qos=qos).qos == qos
             else:
-                raises(ValueError, w.e.publish, b"t", b"", False, qos, None)
+                raises(ValueError, w.publish, b"t", b"", False, qos, None)
         assert sent(w) == []
         subscribe(w, options=2)  # a subscription may ask for any [MQTT-3.2.2-10]
     w = Wire().up()
@@ -133,8 +133,8 @@ def test_no_resend_above_a_new_maximum_qos():
 
 def test_retain_available():
     w = Wire().up(retain_available=0)
-    raises(ValueError, w.e.publish, b"t", b"", True, 0, None)
-    raises(ValueError, w.e.publish, b"t", b"", True, 1, None)
+    raises(ValueError, w.publish, b"t", b"", True, 0, None)
+    raises(ValueError, w.publish, b"t", b"", True, 1, None)
     assert sent(w) == []
     assert pub(w).flags == 0
     assert pub(Wire().up(retain_available=1), retain=True).flags == 1
@@ -162,7 +162,7 @@ def test_the_broker_s_maximum_packet_size():
                 if qos:
                     w.feed(ack("PUBACK", p.pid))
             else:
-                e = raises(ValueError, w.e.publish, b"t", bytes(n), False, qos, None)
+                e = raises(ValueError, w.publish, b"t", bytes(n), False, qos, None)
                 assert "30" in str(e), "the text has the figures"
     long = b"f" * 40
     raises(ValueError, w.e.subscribe, Subscription(0, long, None, 0, b""))
@@ -227,8 +227,8 @@ def test_no_topic_alias_where_the_broker_takes_none():
 def test_no_topic_alias_by_hand_outside_its_bounds():
     for granted, alias in (({}, 1), ({"topic_alias_maximum": 2}, 3), ({"topic_alias_maximum": 2}, 0)):
         w = Wire().up(**granted)
-        raises(ValueError, w.e.publish, b"t", b"", False, 0, {"topic_alias": alias})
-        raises(ValueError, w.e.publish, b"t", b"", False, 0, b"\x23" + bytes((0, alias)))
+        raises(ValueError, w.publish, b"t", b"", False, 0, {"topic_alias": alias})
+        raises(ValueError, w.publish, b"t", b"", False, 0, b"\x23" + bytes((0, alias)))
         assert sent(w) == []
 
 
@@ -283,7 +283,7 @@ def test_receive_maximum_is_the_send_quota():
     for maximum in (1, 3):
         w = Wire(receive_maximum=10).up(receive_maximum=maximum)
         pids = [pub(w, qos=1 + i % 2).pid for i in range(maximum)]
-        raises(ResourceError, w.e.publish, b"t", b"", False, 1, None)
+        raises(ResourceError, w.publish, b"t", b"", False, 1, None)
         assert not w.e.may_publish()
         # Everything else goes on [MQTT-3.3.4-8], [MQTT-4.9.0-3].
         pub(w)

@@ -28,7 +28,7 @@ from wire import Wire, publish, raises
 def test_connect_is_the_first_packet_and_comes_once():
     w = Wire()
     w.e.open(w.now, True)
-    raises(OSError, w.e.publish, b"t", b"", False, 0, None)
+    raises(OSError, w.publish, b"t", b"", False, 0, None)
     raises(OSError, lambda: subscribe(w))
     raises(OSError, lambda: unsubscribe(w))
     assert names(sent(w))[0] == "CONNECT"
@@ -238,7 +238,7 @@ def test_before_connack_only_auth_and_disconnect():
     out = []
     for data in (b"1", b"2"):
         for call in (
-            lambda: w.e.publish(b"t", b"", False, 0, None),
+            lambda: w.publish(b"t", b"", False, 0, None),
             lambda: subscribe(w),
             lambda: unsubscribe(w),
             lambda: w.e.end(0, None),

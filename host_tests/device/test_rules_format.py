@@ -51,12 +51,12 @@ def test_no_string_of_ours_is_ill_formed():
         for call in (
             lambda: Wire(client_id=bad),  # noqa: B023
             lambda: w.e.set_will(bad, b"", False, 0, None),  # noqa: B023
-            lambda: w.e.publish(bad, b"", False, 0, None),  # noqa: B023
-            lambda: w.e.publish(b"t", b"", False, 0, {"content_type": bad}),  # noqa: B023
-            lambda: w.e.publish(b"t", b"", False, 0, b"\x03" + string(bad)),  # noqa: B023
-            lambda: w.e.publish(b"t", b"", False, 0, {"user_property": [(bad, "v")]}),  # noqa: B023
-            lambda: w.e.publish(b"t", b"", False, 0, {"user_property": [("n", bad)]}),  # noqa: B023
-            lambda: w.e.publish(b"t", b"", False, 0, b"\x26" + string(b"n") + string(bad)),  # noqa: B023
+            lambda: w.publish(bad, b"", False, 0, None),  # noqa: B023
+            lambda: w.publish(b"t", b"", False, 0, {"content_type": bad}),  # noqa: B023
+            lambda: w.publish(b"t", b"", False, 0, b"\x03" + string(bad)),  # noqa: B023
+            lambda: w.publish(b"t", b"", False, 0, {"user_property": [(bad, "v")]}),  # noqa: B023
+            lambda: w.publish(b"t", b"", False, 0, {"user_property": [("n", bad)]}),  # noqa: B023
+            lambda: w.publish(b"t", b"", False, 0, b"\x26" + string(b"n") + string(bad)),  # noqa: B023
             lambda: w.e.end(0, {"reason_string": bad}),  # noqa: B023
         ):
             raises(ValueError, call)
@@ -122,12 +122,12 @@ def test_flags_of_the_packets_that_go():
     w.feed(connack())
     pub(w)
     w.sent.clear()
-    w.e.publish(b"t", b"", False, 1, None)
+    w.publish(b"t", b"", False, 1, None)
     w.e.ping(w.now)
     w.flush()
     pid = Sent(w.sent[0]).pid
     w.feed(ack("PUBACK", pid))
-    w.e.publish(b"t", b"", False, 2, None)
+    w.publish(b"t", b"", False, 2, None)
     w.flush()
     w.feed(ack("PUBREC", Sent(w.sent[-1]).pid))
     w.e.subscribe(Subscription(0, b"a", None, 0, b""))
@@ -158,7 +158,7 @@ def test_packets_that_a_server_never_sends():
 
 def test_no_packet_identifier_at_qos_0():
     w = Wire().up()
-    w.e.publish(b"ab", b"m", False, 0, None)
+    w.publish(b"ab", b"m", False, 0, None)
     assert w.flush() == [b"\x30\x06\x00\x02ab\x00m"]
 
 
@@ -210,7 +210,7 @@ def test_our_acknowledgements_carry_the_message_s_identifier():
 
 def test_an_acknowledgement_of_another_message_does_not_count():
     w = Wire().up()
-    i = w.e.publish(b"t", b"", False, 1, None)
+    i = w.publish(b"t", b"", False, 1, None)
     pid = last(w).pid
     fine(w, ack("PUBACK", pid + 1))
     assert w.e.answer(i) is None and sent(w) == []
@@ -289,10 +289,10 @@ def test_packets_cut_short():
 def test_short_forms_are_right():
     # 3.4.2, 3.14.2: the reason and the property length may be left out.
     w = Wire().up()
-    i = w.e.publish(b"t", b"", False, 1, None)
+    i = w.publish(b"t", b"", False, 1, None)
     fine(w, packet(0x40, u16(last(w).pid) + b"\x10"))
     assert w.e.answer(i) == 0x10
-    i = w.e.publish(b"t", b"", False, 2, None)
+    i = w.publish(b"t", b"", False, 2, None)
     pid = last(w).pid
     fine(w, packet(0x50, u16(pid)))
     fine(w, packet(0x70, u16(pid) + b"\x00"))

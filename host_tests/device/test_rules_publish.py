@@ -26,8 +26,8 @@ from wire import Wire, packet, publish, raises
 def test_both_qos_bits():
     for flags in (0, 1, 8, 9):
         malformed(Wire().up(), publish(b"t", b"m", 3, flags=flags))
-    raises(ValueError, Wire().up().e.publish, b"t", b"", False, 3, None)
-    raises(ValueError, Wire().up().e.publish, b"t", b"", False, -1, None)
+    raises(ValueError, Wire().up().publish, b"t", b"", False, 3, None)
+    raises(ValueError, Wire().up().publish, b"t", b"", False, -1, None)
 
 
 def test_dup_at_qos_0():
@@ -60,7 +60,7 @@ def test_a_topic_name_with_a_wildcard():
         for qos in range(3):
             breach(Wire().up(), publish(topic, b"m", qos), PeerError, 0x81, 0x82, 0x90)
         w = Wire().up()
-        raises(ValueError, w.e.publish, topic, b"", False, 0, None)
+        raises(ValueError, w.publish, topic, b"", False, 0, None)
         assert sent(w) == []
 
 
@@ -68,15 +68,15 @@ def test_a_topic_name_of_no_bytes():
     for qos in range(3):
         protocol_error(Wire().up(), publish(b"", b"m", qos))
         protocol_error(Wire(topic_alias_maximum=5).up(), publish(b"", b"m", qos))
-    raises(ValueError, Wire().up().e.publish, b"", b"", False, 0, None)
-    raises(ValueError, Wire().up().e.publish, "", b"", False, 0, None)
+    raises(ValueError, Wire().up().publish, b"", b"", False, 0, None)
+    raises(ValueError, Wire().up().publish, "", b"", False, 0, None)
 
 
 def test_topics_of_ours_without_nul_and_of_65535_bytes_at_most():
     w = Wire(tx_size=70000).up()
     for call in (
-        lambda: w.e.publish(b"a\0b", b"", False, 0, None),
-        lambda: w.e.publish(b"t" * 65536, b"", False, 0, None),
+        lambda: w.publish(b"a\0b", b"", False, 0, None),
+        lambda: w.publish(b"t" * 65536, b"", False, 0, None),
         lambda: w.e.set_will(b"t" * 65536, b"", False, 0, None),
     ):
         raises(ValueError, call)
@@ -102,20 +102,20 @@ def test_a_response_topic_that_is_none():
         raw = b"\x08" + string(topic)
         breach(Wire().up(), publish(b"t", b"", properties=raw), PeerError, 0x81, 0x82, 0x90)
         w = Wire().up()
-        raises(ValueError, w.e.publish, b"t", b"", False, 0, raw)
-        raises(ValueError, w.e.publish, b"t", b"", False, 0, {"response_topic": topic})
+        raises(ValueError, w.publish, b"t", b"", False, 0, raw)
+        raises(ValueError, w.publish, b"t", b"", False, 0, {"response_topic": topic})
         raises(ValueError, w.e.set_will, b"t", b"", False, 0, {"response_topic": topic})
         assert sent(w) == []
     for bad in BAD_UTF8:
         malformed(Wire().up(), publish(b"t", b"", properties=b"\x08" + string(bad)))
-        raises(ValueError, Wire().up().e.publish, b"t", b"", False, 0, b"\x08" + string(bad))
+        raises(ValueError, Wire().up().publish, b"t", b"", False, 0, b"\x08" + string(bad))
     fine(Wire().up(), publish(b"t", b"", properties=b"\x08\x00\x03a/b"))
 
 
 def test_a_content_type_that_is_not_utf8():
     for bad in BAD_UTF8:
         malformed(Wire().up(), publish(b"t", b"", properties=b"\x03" + string(bad)))
-        raises(ValueError, Wire().up().e.publish, b"t", b"", False, 0, b"\x03" + string(bad))
+        raises(ValueError, Wire().up().publish, b"t", b"", False, 0, b"\x03" + string(bad))
 
 
 # Topic aliases that come -----------------------------------------------------------------------------------
@@ -215,8 +215,8 @@ def test_an_identifier_that_was_unsubscribed_may_still_come():
 
 def test_no_identifier_in_a_publish_of_ours():
     w = Wire().up()
-    raises(ValueError, w.e.publish, b"t", b"", False, 0, {"subscription_identifier": 1})
-    raises(ValueError, w.e.publish, b"t", b"", False, 1, b"\x0b\x01")
+    raises(ValueError, w.publish, b"t", b"", False, 0, {"subscription_identifier": 1})
+    raises(ValueError, w.publish, b"t", b"", False, 1, b"\x0b\x01")
     assert sent(w) == []
 
 

@@ -27,7 +27,7 @@ def will(raw):
 def publish(raw):
     w = Wire(tx_size=512).up()
     try:
-        w.e.publish(b"t", b"m", False, 1, raw)
+        w.publish(b"t", b"m", False, 1, raw)
     finally:
         out = sent(w)
     return out[0].props if out else None

@@ -39,6 +39,13 @@ class Wire:
             e.got(n, self.now)
             self.flush()
 
+    def publish(self, topic, msg, retain=False, qos=0, props=None):
+        """As a driver's publish(): the slot, or -1."""
+        e = self.e
+        e.out_topic, e.out_msg, e.out_props = topic, msg, props
+        e.out_flags = qos << 1 | (1 if retain else 0)
+        return e.publish()
+
     def up(self, clean=True, present=0, **granted):
         """Connect; the broker grants these properties."""
         self.e.open(self.now, clean)

@@ -117,39 +117,48 @@ def utf8(buf, i, end, null=False):
     payload, which may have that."""
     while i < end:
         b = buf[i]
-        i += 1
-        if b < 0x80:
-            if not b and not null:  # [MQTT-1.5.4-2]
+        if b >= 0x80:
+            i = _utf8_more(buf, i, end)
+            if i < 0:
                 return False
-            continue
-        # How many bytes follow, and the bounds of the first of them, which keep out what is overlong, the
-        # surrogates [MQTT-1.5.4-1], and what lies above U+10FFFF.
-        low = 0x80
-        high = 0xBF
-        if 0xC2 <= b <= 0xDF:
-            more = 1
-        elif 0xE0 <= b <= 0xEF:
-            more = 2
-            if b == 0xE0:
-                low = 0xA0
-            elif b == 0xED:
-                high = 0x9F
-        elif 0xF0 <= b <= 0xF4:
-            more = 3
-            if b == 0xF0:
-                low = 0x90
-            elif b == 0xF4:
-                high = 0x8F
-        else:
-            return False
-        if i + more > end or not low <= buf[i] <= high:
-            return False
-        for _ in range(more - 1):
+        elif b or null:
             i += 1
-            if buf[i] & 0xC0 != 0x80:
-                return False
-        i += 1
+        else:  # [MQTT-1.5.4-2]
+            return False
     return True
+
+
+def _utf8_more(buf, i, end):
+    """The index behind the character of two to four bytes at buf[i], -1 where it is none."""
+    b = buf[i]
+    i += 1
+    # The bounds of the second byte keep out what is overlong, surrogates [MQTT-1.5.4-1], and above U+10FFFF.
+    low = 0x80
+    high = 0xBF
+    if 0xC2 <= b <= 0xDF:
+        more = 1
+    elif 0xE0 <= b <= 0xEF:
+        more = 2
+        if b == 0xE0:
+            low = 0xA0
+        elif b == 0xED:
+            high = 0x9F
+    elif 0xF0 <= b <= 0xF4:
+        more = 3
+        if b == 0xF0:
+            low = 0x90
+        elif b == 0xF4:
+            high = 0x8F
+    else:
+        return -1
+    if i + more > end or not low <= buf[i] <= high:
+        return -1
+    while more > 1:
+        i += 1
+        more -= 1
+        if buf[i] & 0xC0 != 0x80:
+            return -1
+    return i + 1
 
 
 def topic(buf, i, end):

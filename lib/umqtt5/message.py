@@ -1,7 +1,7 @@
 """A message received, and which handlers get it (MQTT 5.0, 3.3.4, 4.7)."""
 
-from .codec import find, skip, utf8, vbi
-from .errors import ProtocolError, Reject
+from .codec import field, find, properties, skip, topic, utf8, vbi, vbi_size
+from .errors import MalformedPacket, ProtocolError, Reject
 
 
 def matches(filter, buf, i, end):
@@ -38,6 +38,41 @@ class Message:
         self.props_start = self.start = self.end = 0
         self.qos = 0
         self.retain = self.dup = False
+
+    # --- parsing, by the engine: a PUBLISH of n bytes lies in `buf`
+
+    def begin(self, h):
+        """The fixed header's first byte."""
+        self.qos = h >> 1 & 3
+        self.retain = bool(h & 1)
+        self.dup = bool(h & 8)
+        if self.qos == 3 or (self.dup and not self.qos):  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
+            raise MalformedPacket("PUBLISH flags")
+
+    def parse_topic(self, n):
+        """The topic name; returns the index behind it."""
+        self.topic_buf = self.buf
+        self.topic_start = 2
+        self.topic_end = i = field(self.buf, 0, n, True)
+        if i > 2 and not topic(self.buf, 2, i):  # [MQTT-3.3.2-2]; empty: with an alias
+            raise ProtocolError("PUBLISH to a topic with a wildcard", 0x90)
+        return i
+
+    def parse_props(self, i, n):
+        """The properties at buf[i]; the rest is payload."""
+        buf = self.buf
+        self.end = n
+        if i < n and not buf[i]:
+            self.props_start = self.start = i + 1
+        elif i + 3 <= n and buf[i] == 2 and buf[i + 1] == 0x0B and 0 < buf[i + 2] < 0x80:
+            # One Subscription Identifier of one byte, as nearly always: nothing is left to check.
+            self.props_start = i + 1
+            self.start = i + 3
+        else:
+            self.start = properties(buf, i, n, 3)
+            self.props_start = i + vbi_size(vbi(buf, i, n))
+
+    # --- what a handler asks
 
     @property
     def topic(self):
@@ -93,35 +128,46 @@ class Message:
                 raise ProtocolError("a subscription identifier that was never sent")
             i = skip(self.buf, i)
 
-    def solicited(self, subscriptions):
-        """Whether any of our subscriptions asked for it."""
-        for s in subscriptions:
-            if matches(s.match, self.topic_buf, self.topic_start, self.topic_end):
-                return True
-        return False
-
     def by_number(self, subscriptions):
         """Hand it to the handlers of its Subscription Identifiers (3.3.4). True where there was one."""
         found = False
         i = self.props_start
         while i < self.start:
-            if self.buf[i] == 0x0B:
-                number = vbi(self.buf, i + 1, self.start)
-                for s in subscriptions:
-                    if s.id == number and s.handler:
-                        s.handler(self)
-                        found = True
+            if self.buf[i] == 0x0B and self._hand(subscriptions, vbi(self.buf, i + 1, self.start)):
+                found = True
             i = skip(self.buf, i)
+        return found
+
+    def _hand(self, subscriptions, number):
+        found = False
+        i = 0
+        while i < len(subscriptions):
+            s = subscriptions[i]
+            if s.id == number and s.handler:
+                s.handler(self)
+                found = True
+            i += 1
         return found
 
     def by_filter(self, subscriptions, all):
         """Hand it to the handlers whose topic filter matches; all=False: of those that have no Subscription
         Identifier. True where there was one."""
         found = False
-        for s in subscriptions:
-            if not s.handler or (s.id and not all):
-                continue
-            if matches(s.match, self.topic_buf, self.topic_start, self.topic_end):
+        i = 0
+        while i < len(subscriptions):
+            s = subscriptions[i]
+            i += 1
+            if s.handler and (all or not s.id) and self._matches(s):
                 s.handler(self)
                 found = True
         return found
+
+    def _matches(self, s):
+        return matches(s.match, self.topic_buf, self.topic_start, self.topic_end)
+
+    def solicited(self, subscriptions):
+        """Whether any of our subscriptions asked for it."""
+        for s in subscriptions:
+            if self._matches(s):
+                return True
+        return False

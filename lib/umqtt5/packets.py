@@ -35,6 +35,11 @@ class Packets:
         self.props_ok = None  # the bytes objects last found right, by identity: not to check them at each publish
         self.topic_ok = None
         self.max_out = 0
+        # The PUBLISH that is to be built stands here and not in arguments: MicroPython takes the frame of a function
+        # with more than 11 words of locals and stack from the heap, at each call (tools/frames.py).
+        self.out_topic = self.out_msg = self.out_props = b""
+        self.out_flags = self.out_pid = 0
+        self.out_alias = -1
         self.reset()
 
     def reset(self):
@@ -229,107 +234,125 @@ class Packets:
             out[i] = 0x16
             put_data(out, i + 1, data)
 
-    def _outgoing_alias(self, topic):
-        """Which alias may stand for `topic`: its entry, or -1. A topic gets one when it is used again."""
-        n = self.alias_limit
-        if not n or len(topic) < 4:  # the property takes three bytes
-            return -1
+    def _outgoing_alias(self):
+        """Which alias may stand for `out_topic`: its entry, or -1. A topic gets one when it is used again."""
+        topic = self.out_topic
         if self.alias_topic[self.alias_last] is topic:
             return self.alias_last
-        clock = self.alias_clock = (self.alias_clock + 1) & 0x3FFFFFF
+        if len(topic) < 4:  # the property takes three bytes
+            return -1
+        self.alias_clock = (self.alias_clock + 1) & 0x3FFFFFF
         used = self.alias_used
-        oldest = 0
-        for i in range(n):
-            t = self.alias_topic[i]
-            if t is topic or t == topic:
-                used[i] = clock
+        i = oldest = 0
+        while i < self.alias_limit:
+            if self.alias_topic[i] == topic:
+                used[i] = self.alias_clock
                 self.alias_last = i
                 return i
             if used[i] < used[oldest]:
                 oldest = i
+            i += 1
         self.alias_topic[oldest] = topic
-        used[oldest] = clock
+        used[oldest] = self.alias_clock
         self.alias_known[oldest] = 0
         return -1
 
-    def put_publish(self, topic, msg, flags, pid, props, alias=-1):
-        """PUBLISH (3.3). One write where the whole fits tx; else the payload goes out from `msg` itself."""
-        # The hottest function there is: lengths below 128, which are one byte, are not left to put_vbi().
+    def put_publish(self):
+        """The PUBLISH (3.3) of out_topic and the others. One write where the whole fits tx; else the payload goes out
+        from out_msg itself."""
         tx = self.tx
-        m = len(msg)
-        t = len(topic)
-        p = len(props)
-        if alias >= 0:
-            p += 3
-            if self.alias_known[alias]:
-                t = 0
-        n = 3 + t + p + m
-        if p > 127:
-            n += vbi_size(p) - 1
-        if flags & 6:
+        n = 3 + len(self.out_topic) + len(self.out_props) + len(self.out_msg)
+        i = len(self.out_props)
+        if self.out_alias >= 0:
+            n += 3
+            i += 3
+            if self.alias_known[self.out_alias]:
+                n -= len(self.out_topic)
+        if i > 127:
+            n += vbi_size(i) - 1
+        if self.out_flags & 6:
             n += 2
-        size = n + 2 if n < 128 else n + 1 + vbi_size(n)
-        if size > self.max_out:
-            raise ValueError("a PUBLISH of %d bytes; the broker takes %d" % (size, self.max_out))
-        if size - m > len(tx):
-            raise ResourceError("topic and properties need tx_size=%d" % (size - m))
-        tx[0] = 0x30 | flags
+        i = 2 if n < 128 else 1 + vbi_size(n)
+        if i + n > self.max_out:
+            raise ValueError("a PUBLISH of %d bytes; the broker takes %d" % (i + n, self.max_out))
+        if i + n - len(self.out_msg) > len(tx):
+            raise ResourceError("topic and properties need tx_size=%d" % (i + n - len(self.out_msg)))
+        tx[0] = 0x30 | self.out_flags
         if n < 128:
             tx[1] = n
-            i = 2
         else:
-            i = put_vbi(tx, 1, n)
-        tx[i] = t >> 8
-        tx[i + 1] = t & 0xFF
-        i += 2
-        if t:
-            j = i + t
-            tx[i:j] = topic
-            i = j
-        if flags & 6:
-            tx[i] = pid >> 8
-            tx[i + 1] = pid & 0xFF
+            put_vbi(tx, 1, n)
+        n += i
+        i = self._put_topic(i)
+        if self.out_flags & 6:
+            tx[i] = self.out_pid >> 8
+            tx[i + 1] = self.out_pid & 0xFF
             i += 2
-        i = put_vbi(tx, i, p)
-        if alias >= 0:
+        i = self._put_props(i)
+        self.off = 0
+        if n <= len(tx):
+            tx[i:n] = self.out_msg
+            self.left = n
+        else:
+            self.tail = self.out_msg
+            self.left = i
+
+    def _put_topic(self, i):
+        tx = self.tx
+        topic = self.out_topic
+        n = len(topic)
+        if self.out_alias >= 0 and self.alias_known[self.out_alias]:
+            n = 0
+        tx[i] = n >> 8
+        tx[i + 1] = n & 0xFF
+        i += 2
+        if n:
+            n += i
+            tx[i:n] = topic
+            return n
+        return i
+
+    def _put_props(self, i):
+        tx = self.tx
+        props = self.out_props
+        n = len(props)
+        if self.out_alias < 0:
+            if not n:
+                tx[i] = 0
+                return i + 1
+            i = put_vbi(tx, i, n)
+        else:
+            i = put_vbi(tx, i, n + 3)
             tx[i] = 0x23
             tx[i + 1] = 0
-            tx[i + 2] = alias + 1
+            tx[i + 2] = self.out_alias + 1
             i += 3
-            self.alias_known[alias] = 1
-        if props:
-            j = i + len(props)
-            tx[i:j] = props
-            i = j
-        if size <= len(tx):
-            tx[i:size] = msg
-            i = size
-        else:
-            self.tail = msg
-        self.out = tx
-        self.off = 0
-        self.left = i
+            self.alias_known[self.out_alias] = 1
+        if n:
+            n += i
+            tx[i:n] = props
+            return n
+        return i
 
-    def put_encoded(self, header, head, msg):
-        """A PUBLISH at QoS 0 whose topic and properties are encoded in `head` (bytes). False where it does not fit
-        tx, or is too large for the broker: nothing is built then."""
-        h = len(head)
-        n = h + len(msg)
+    def put_encoded(self, head):
+        """The PUBLISH of out_msg and out_flags at QoS 0, with topic and properties encoded in `head` (bytes). False
+        where it does not fit tx, or is too large for the broker: nothing is built then."""
         tx = self.tx
-        if n < 0x80:
-            i = 2
+        n = len(head) + len(self.out_msg)
+        i = 2 if n < 128 else 1 + vbi_size(n)
+        if i + n > len(tx) or i + n > self.max_out:
+            return False
+        tx[0] = 0x30 | self.out_flags
+        if n < 128:
             tx[1] = n
         else:
-            i = put_vbi(tx, 1, n)
-        size = i + n
-        if size > len(tx) or size > self.max_out:
-            return False
-        tx[0] = header
-        h += i
-        tx[i:h] = head
-        tx[h:size] = msg
-        self.out = tx
-        self._ready(size)
+            put_vbi(tx, 1, n)
+        n += i
+        tx[i : i + len(head)] = head
+        i += len(head)
+        tx[i:n] = self.out_msg
+        self.off = 0
+        self.left = n
         return True
 
     def _resend(self):
@@ -347,7 +370,12 @@ class Packets:
                 break
             if not self.quota:
                 return False
-            flags = s.flags[i] if self.anew else s.flags[i] | 8
+            self.out_flags = flags = s.flags[i] if self.anew else s.flags[i] | 8
+            self.out_topic = s.topic[i]
+            self.out_msg = s.msg[i]
+            self.out_props = s.props[i]
+            self.out_pid = s.pid[i]
+            self.out_alias = -1
             # This broker may take less than it did before; then the message can never go out.
             reason = 0
             if flags >> 1 & 3 > self.max_qos:
@@ -356,8 +384,9 @@ class Packets:
                 reason = 0x9A
             else:
                 try:
-                    self.put_publish(s.topic[i], s.msg[i], flags, s.pid[i], s.props[i])
+                    self.put_publish()
                     self.quota -= 1
+                    s.charged[i] = 1
                     break
                 except ValueError:
                     reason = 0x95
@@ -366,29 +395,33 @@ class Packets:
         self.resend = s.age(i)
         return True
 
-    def start_publish(self, topic, msg, flags, props, alias):
-        """A PUBLISH with QoS > 0: the slot that waits for its answer. ResourceError where the table, or
-        the broker's Receive Maximum, has no room now."""
+    def start_publish(self):
+        """A PUBLISH with QoS > 0: the slot that waits for its answer. ResourceError where the table, or the broker's
+        Receive Maximum, has no room now."""
         s = self.session
         i = -1
         if self.may_publish():
-            i = s.take(PUBACK if flags & 2 else PUBREC)
+            i = s.take(PUBACK if self.out_flags & 2 else PUBREC)
         if i < 0:
-            raise ResourceError(
-                "too many messages in flight: receive_maximum=%d, the broker's %d" % (s.size, self.quota_max)
-            )
+            self._no_room()
+        self.out_pid = s.pid[i]
         try:
-            self.put_publish(topic, msg, flags, s.pid[i], props, alias)
+            self.put_publish()
         except Exception:
             s.release(i)
             s.answered(i, 0)
             raise
         self.quota -= 1
-        s.topic[i] = topic
-        s.msg[i] = msg
-        s.flags[i] = flags
-        s.props[i] = props
+        s.charged[i] = 1
+        s.topic[i] = self.out_topic
+        s.msg[i] = self.out_msg
+        s.flags[i] = self.out_flags
+        s.props[i] = self.out_props
         return i
+
+    def _no_room(self):
+        text = "too many messages in flight: receive_maximum=%d, the broker's %d"
+        raise ResourceError(text % (self.session.size, self.quota_max))
 
     def may_publish(self):
         """True where a PUBLISH with QoS > 0 may go out now (4.9), behind those to be resent (4.6)."""

@@ -12,7 +12,7 @@ CONNACK) and this one. It has no socket and no clock: a driver moves bytes, wait
 After the login nothing here allocates, but where a docstring says so.
 """
 
-from .codec import field, find, properties, topic, u16, u32, vbi, vbi_size
+from .codec import find, properties, u16, u32, vbi, vbi_size
 from .errors import MalformedPacket, ProtocolError, Reject, ResourceError
 from .login import Login
 from .message import Message
@@ -75,7 +75,6 @@ class Engine(Login):
         self.callback = None
         self.unmatched = 0  # PUBACK and PUBCOMP for a packet identifier not in use
         self.message = Message(self.rx)
-        self.in_handler = False
         self.reject_props = b""
         self.topics = None  # by topic alias
         self.said_reason = 0  # the last acknowledgement's reason
@@ -91,53 +90,60 @@ class Engine(Login):
         return 0
 
     def _publish(self, n):  # 3.3
-        h = self.head[0]
-        rx = self.rx
         m = self.message
-        m.qos = qos = h >> 1 & 3
-        m.retain = bool(h & 1)
-        m.dup = bool(h & 8)
-        if qos == 3 or (m.dup and not qos):  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
-            raise MalformedPacket("PUBLISH flags")
-        large = self.size > n
-        if large:
-            self._must_fit(2 + u16(rx, 0))
-        i = field(rx, 0, n, True)
-        m.topic_buf = rx
-        m.topic_start = 2
-        m.topic_end = i
-        if i > 2 and not topic(rx, 2, i):  # [MQTT-3.3.2-2]; empty: with an alias, see below
-            raise ProtocolError("PUBLISH to a topic with a wildcard", 0x90)
+        m.begin(self.head[0])
+        if self.size > n:
+            self._must_fit(2 + u16(self.rx, 0))
+        i = m.parse_topic(n)
         pid = 0
-        if qos:
+        if m.qos:
             pid = self._pid(i, n)
             i += 2
-        if large:
+        if self.size > n:
             self._must_fit(i)
-            self._must_fit(i + vbi_size(vbi(rx, i, n)) + vbi(rx, i, n) - 4)
-        m.start = properties(rx, i, n, 3)
-        m.props_start = i = i + vbi_size(vbi(rx, i, n))
-        m.end = n
-        if m.topic_end == 2 or (i < m.start and self.alias_maximum):
-            self._incoming_alias(m)
-        elif find(rx, i, m.start, 0x23) >= 0:
-            raise ProtocolError("a topic alias, and topic_alias_maximum is 0", 0x94)
-        if large:
-            return self._oversized(qos, pid)
+            self._must_fit(i + vbi(self.rx, i, n))
+        m.parse_props(i, n)
+        if m.topic_end == 2 or m.props_start < m.start:
+            self._check_publish(m)
+        if self.size > n:
+            return self._oversized(m.qos, pid)
+        if m.qos > self.max_qos and self.known_session and not m.solicited(self.session.subscriptions):  # 3.3.4
+            raise ProtocolError("a message that nobody asked for, above the maximum QoS", 0x9B)
+        if not m.qos:
+            self._deliver(m)
+            return self.head[0]
+        return self._publish1(m, pid) if m.qos == 1 else self._publish2(m, pid)
+
+    def _check_publish(self, m):
+        """Topic alias and Subscription Identifiers."""
+        i = find(self.rx, m.props_start, m.start, 0x23)
+        if i >= 0:
+            self._incoming_alias(m, u16(self.rx, i))
+        elif m.topic_end == 2:
+            raise ProtocolError("PUBLISH with neither topic nor alias")
         if self.known_session:
-            if m.props_start < m.start:
-                m.check_numbers(self.session.top_id)
-            if qos > self.max_qos and not m.solicited(self.session.subscriptions):  # 3.3.4
-                raise ProtocolError("a message that nobody asked for, above the maximum QoS", 0x9B)
-        if qos == 2:
-            return self._publish2(m, pid)
-        if qos:
-            if self.session.place(pid) >= 0:
-                self._ack(0x40, 0x91, pid)  # 2.2.1: in use, by a message at QoS 2
-                return 0
-            self._owe(1)
+            m.check_numbers(self.session.top_id)
+
+    def _incoming_alias(self, m, alias):  # 3.3.2.3.4. Allocates when an alias gets a new topic.
+        if alias > self.alias_maximum:
+            raise ProtocolError("topic alias %d, topic_alias_maximum is %d" % (alias, self.alias_maximum), 0x94)
+        if m.topic_end > 2:
+            self.topics[alias] = m.topic
+        elif self.topics[alias] is None:
+            raise ProtocolError("a topic alias that was never given a topic")
+        else:
+            m.topic_buf = self.topics[alias]
+            m.topic_start = 0
+            m.topic_end = len(m.topic_buf)
+
+    def _publish1(self, m, pid):  # 4.3.2
+        if self.session.place(pid) >= 0:
+            self._ack(0x40, 0x91, pid)  # 2.2.1: in use, by a message at QoS 2
+            return 0
+        h = self.head[0]
+        self._owe(1)
         reason = self._deliver(m)
-        if qos and self.state == UP:  # the handler may have disconnected
+        if self.state == UP:  # the handler may have disconnected
             self.owed -= 1
             self._ack(0x40, reason, pid, self.reject_props)
         return h
@@ -163,24 +169,6 @@ class Engine(Login):
         if self.owed > self.session.size:
             raise ProtocolError("more than receive_maximum=%d unacknowledged messages" % self.session.size, 0x93)
 
-    def _incoming_alias(self, m):  # 3.3.2.3.4. Allocates when an alias gets a new topic.
-        i = find(self.rx, m.props_start, m.start, 0x23)
-        if i < 0:
-            if m.topic_end == 2:
-                raise ProtocolError("PUBLISH with neither topic nor alias")
-            return
-        alias = u16(self.rx, i)
-        if alias > self.alias_maximum:
-            raise ProtocolError("topic alias %d, topic_alias_maximum is %d" % (alias, self.alias_maximum), 0x94)
-        if m.topic_end > 2:
-            self.topics[alias] = m.topic
-        elif self.topics[alias] is None:
-            raise ProtocolError("a topic alias that was never given a topic")
-        else:
-            m.topic_buf = self.topics[alias]
-            m.topic_start = 0
-            m.topic_end = len(m.topic_buf)
-
     def _publish2(self, m, pid):  # 4.3.3
         s = self.session
         i = s.place(pid)
@@ -205,24 +193,25 @@ class Engine(Login):
 
     def _deliver(self, m):
         """Hand the message to its handlers (or the callback): the reason for its acknowledgement."""
-        self.in_handler = True
         self.reject_props = b""
+        reason = 0
+        # Whatever leaves the handler, got() finds these set, and takes them back.
+        self.in_handler = self.handler_raised = True
         try:
-            subscriptions = self.session.subscriptions
-            # Not by number in a session that another life of this device has made: its numbers may be others.
-            if self.known_session and m.by_number(subscriptions):
-                return 0
-            if not m.by_filter(subscriptions, not (self.known_session and self.identifiers)) and self.callback:
-                self.callback(m.topic, m.payload)
+            self._dispatch(m)
         except Reject as e:
+            reason = e.reason
             self.reject_props = self.properties(e.props, 4)
-            return e.reason
-        except BaseException:
-            self.handler_raised = True
-            raise
-        finally:
-            self.in_handler = False
-        return 0
+        self.in_handler = self.handler_raised = False
+        return reason
+
+    def _dispatch(self, m):
+        s = self.session.subscriptions
+        # Not by number in a session that another life of this device has made: its numbers may be others.
+        if self.known_session and m.props_start < m.start and m.by_number(s):
+            return
+        if not m.by_filter(s, not (self.known_session and self.identifiers)) and self.callback:
+            self.callback(m.topic, m.payload)
 
     def _answer(self, n, packet):
         """Parse PUBACK, PUBREC, PUBREL, PUBCOMP (3.4.2): the packet identifier. The reason is `self.said_reason`.
@@ -257,8 +246,8 @@ class Engine(Login):
     def _sent(self, i):
         """Slot i is acknowledged for good, or refused."""
         s = self.session
-        if self.quota < self.quota_max:  # 4.9
-            self.quota += 1
+        self.quota += s.charged[i]  # 4.9
+        s.charged[i] = 0
         topic = s.topic[i]
         s.answered(i, self.said_reason)
         if self.said_reason >= 0x80 and s.state[i] != DONE:
@@ -316,27 +305,26 @@ class Engine(Login):
 
     # --- what the application does, through a driver
 
-    def publish(self, topic, msg, retain, qos, props):
-        """Build a PUBLISH: the slot that waits for its acknowledgement, -1 at QoS 0. ValueError for what the broker's
-        CONNACK does not allow. Allocates only to encode what is not bytes."""
+    def publish(self):
+        """Build the PUBLISH that the driver has put into out_topic, out_msg (str or bytes), out_props (None, bytes,
+        dict) and out_flags (qos << 1 | retain): the slot that waits for its acknowledgement, -1 at QoS 0. ValueError
+        for what the broker's CONNACK does not allow. Allocates only to encode what is not bytes."""
         if self.state != UP:
             self._ready_for_use()
-        if qos and not 0 < qos <= self.max_qos:  # [MQTT-3.2.2-11]
-            raise ValueError("qos=%d; the broker takes up to %d" % (qos, self.max_qos))
-        flags = qos << 1
-        if retain:
-            if not self.retain_available:  # [MQTT-3.2.2-14]
+        if self.out_flags:
+            if not 0 <= self.out_flags >> 1 <= self.max_qos:  # [MQTT-3.2.2-11]
+                raise ValueError("qos=%d; the broker takes up to %d" % (self.out_flags >> 1, self.max_qos))
+            if self.out_flags & 1 and not self.retain_available:  # [MQTT-3.2.2-14]
                 raise ValueError("retain: the broker does not keep messages")
-            flags |= 1
-        if topic is not self.topic_ok:
-            topic = self.topic(topic)
-        if isinstance(msg, str):
-            msg = msg.encode()
-        props = self.properties(props, 3) if props else b""
-        alias = self._outgoing_alias(topic) if self.alias_limit else -1
-        if qos:
-            return self.start_publish(topic, msg, flags, props, alias)
-        self.put_publish(topic, msg, flags, 0, props, alias)
+        if self.out_topic is not self.topic_ok:
+            self.out_topic = self.topic(self.out_topic)
+        if isinstance(self.out_msg, str):
+            self.out_msg = self.out_msg.encode()
+        self.out_props = self.properties(self.out_props, 3) if self.out_props else b""
+        self.out_alias = self._outgoing_alias() if self.alias_limit else -1
+        if self.out_flags & 6:
+            return self.start_publish()
+        self.put_publish()
         return -1
 
     def subscribe(self, subscription):

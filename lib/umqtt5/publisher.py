@@ -4,6 +4,7 @@ Loaded with the first client.publisher().
 """
 
 from .codec import put_data, put_vbi, vbi_size
+from .reader import UP
 
 
 class Publisher:
@@ -28,13 +29,15 @@ class Publisher:
     def publish(self, msg):
         """Publish `msg` (str or bytes), as client.publish() does. Allocates nothing where msg is bytes."""
         e = self._engine
-        if self._qos or e.state != 2 or (self._retain and not e.retain_available):
+        if self._qos or e.state != UP or (self._retain and not e.retain_available):
             return self._client.publish(self._topic, msg, self._retain, self._qos, self._props)
         if isinstance(msg, str):
             msg = msg.encode()
         if e.left or e.ack_count:
             self._client._flush(None)
-        if e.put_encoded(0x30 | self._retain, self._head, msg):
+        e.out_msg = msg
+        e.out_flags = self._retain
+        if e.put_encoded(self._head):
             self._client._flush(None)
             return None
         return self._client.publish(self._topic, msg, self._retain, 0, self._props)

@@ -53,6 +53,7 @@ class Reader(Packets):
         self.timeout = timeout  # ms
         self.keepalive = 0  # s
         self.state = CLOSED
+        self.in_handler = False
         self.handler_raised = False  # the exception on its way is a message handler's: the connection is whole
         self.parting = 0  # after an error: the reason for our DISCONNECT, 0 for none
         self.last_tx = self.last_rx = self.pinged = 0  # ticks, ms
@@ -68,44 +69,54 @@ class Reader(Packets):
         Raises what is wrong with the packet, or what a handler raised (handler_raised is set then)."""
         self.last_rx = now
         try:
-            part = self.part
-            if part == _BODY:
-                self.need -= n
-                if self.into is self.scratch:
-                    self._copy(self.rx, n)
-                self.have += n
-                if self.have < self.want:
-                    self._go_on()
-                    return 0
-                return self._whole()
-            if part == _HEAD and n == 2 and not self.have:
-                self.have = 2
-                if self.head[1] < 0x80:
-                    return self._body(self.head[1])
-                self.part = _LENGTH
-            elif part == _DRAIN:
-                self.want -= n
-                self.need = min(self.want, len(self.rx))
-                if not self.want:
-                    self._await()
-                    return 0x30
-                return 0
-            else:
-                # A header in pieces: byte by byte.
-                if self.into is self.scratch:
-                    self.head[self.have] = self.scratch[0]
-                self.have += 1
-                if self.have >= 2 and self.head[self.have - 1] < 0x80:
-                    return self._body(vbi(self.head, 1, self.have))
-                if self.have == 5:
-                    raise MalformedPacket("a remaining length of more than four bytes")
-            self.into = self.scratch
-            self.need = 1
-            return 0
-        except Exception as e:
+            if self.part == _BODY:
+                return self._got_body(n)
+            return self._got_head(n)
+        except BaseException as e:
+            self.in_handler = False
             if not self.handler_raised:
                 self._failed(e)
             raise
+
+    def _got_body(self, n):
+        self.need -= n
+        if self.into is self.scratch:
+            self._copy(n)
+        self.have += n
+        if self.have < self.want:
+            self._go_on()
+            return 0
+        return self._whole()
+
+    def _got_head(self, n):
+        head = self.head
+        if n == 2 and self.part == _HEAD:  # at once, as nearly always
+            self.have = 2
+            if head[1] < 0x80:
+                return self._body(head[1])
+            self.part = _LENGTH
+        elif self.part == _DRAIN:
+            return self._got_rest(n)
+        else:
+            # A header in pieces: byte by byte.
+            if self.into is self.scratch:
+                head[self.have] = self.scratch[0]
+            self.have += 1
+            if self.have >= 2 and head[self.have - 1] < 0x80:
+                return self._body(vbi(head, 1, self.have))
+            if self.have == 5:
+                raise MalformedPacket("a remaining length of more than four bytes")
+        self.into = self.scratch
+        self.need = 1
+        return 0
+
+    def _got_rest(self, n):
+        self.want -= n
+        self.need = min(self.want, len(self.rx))
+        if self.want:
+            return 0
+        self._await()
+        return 0x30
 
     def timer(self, now):
         """ms until it wants to be called again. Queues PINGREQ when it is time (3.1.2.10); OSError(ETIMEDOUT) when
@@ -173,11 +184,12 @@ class Reader(Packets):
         self.into = self.head
         self.need = 2
 
-    def _copy(self, to, n):
-        have = self.have
-        scratch = self.scratch
-        for i in range(n):
-            to[have + i] = scratch[i]
+    def _copy(self, n):
+        """The n bytes in scratch go on from rx[have]."""
+        i = 0
+        while i < n:
+            self.rx[self.have + i] = self.scratch[i]
+            i += 1
 
     def _go_on(self):
         """A body came in part: the next piece goes to rx[have]."""

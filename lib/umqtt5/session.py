@@ -68,6 +68,7 @@ class Session:
         self.flags = bytearray(n)  # the PUBLISH's fixed header flags
         self.waited = bytearray(n)  # 1: a caller waits for the answer and frees the slot
         self.reason = bytearray(n)
+        self.charged = bytearray(n)  # 1: sent in this connection, its answer gives quota back (4.9)
         self.topic = [None] * n
         self.msg = [None] * n
         self.props = [None] * n
@@ -122,6 +123,7 @@ class Session:
             if SUBACK <= self.state[i] <= DONE:
                 self.state[i] = FREE
             self.waited[i] = 0
+            self.charged[i] = 0
         for i in range(self.size):
             self.counted[i] = 0
 

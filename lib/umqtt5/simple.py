@@ -152,19 +152,32 @@ class MQTTClient:
         e = self._engine
         if e.left or e.ack_count:
             self._flush(None)
-        if not qos:
-            e.publish(topic, msg, retain, 0, props)
+        e.out_flags = qos << 1 | (1 if retain else 0)
+        if qos:
+            self._room()
+        e.out_topic = topic
+        e.out_msg = msg
+        e.out_props = props
+        qos = e.publish()  # the slot; no further name, and no word more on the stack: see Packets.out_topic
+        if qos < 0 or e.in_handler or not wait:
             self._flush(None)
-            return
-        deadline = self._deadline()
-        while not e.in_handler and e.state == UP and not e.may_publish():
-            self._turn(deadline)  # the broker's Receive Maximum
-        i = e.publish(topic, msg, retain, qos, props)
-        if e.in_handler or not wait:
-            e.session.release(i)
-            self._flush(None)
+            if qos >= 0:
+                e.session.release(qos)
         else:
-            self._finish(i, deadline, "PUBACK" if qos == 1 else "PUBREC or PUBCOMP")
+            self._acknowledged(qos)
+
+    def _room(self):
+        """Wait while the broker's Receive Maximum, or our table, is used up."""
+        e = self._engine
+        deadline = self._deadline()
+        self._doing = "waiting for room in flight"
+        while not e.in_handler and e.state == UP and not e.may_publish():
+            flags = e.out_flags
+            self._turn(deadline)
+            e.out_flags = flags  # a handler may have published
+
+    def _acknowledged(self, i):
+        self._finish(i, self._deadline(), "PUBACK" if self._engine.out_flags & 2 else "PUBREC or PUBCOMP")
 
     def publisher(self, topic, qos=0, retain=False, props=None):
         """An object whose publish(msg) publishes to `topic` with everything but the payload encoded once."""
@@ -388,19 +401,34 @@ class MQTTClient:
     def _flush(self, deadline):
         """Write all that is due. Whatever interrupts it closes the connection: no half packet stays behind."""
         e = self._engine
+        while e.left or e.next():
+            if not self._write():
+                if deadline is None:
+                    deadline = self._deadline()
+                self._wait_or_abort(POLLOUT, deadline)
+
+    def _write(self):
+        """One write. False where the stream took nothing."""
+        e = self._engine
         try:
-            while e.left or e.next():
-                n = self.sock.write(e.out, e.off, e.left)
-                if n:
-                    e.wrote(n, ticks_ms())
-                else:
-                    e.midway = True  # TLS may hold the bytes: only the same may follow
-                    if deadline is None:
-                        deadline = self._deadline()
-                    self._wait(POLLOUT, deadline)
-        except BaseException as x:
-            if isinstance(x, OSError):
-                self._last_words()
+            n = self.sock.write(e.out, e.off, e.left)
+        except OSError:
+            self._last_words()
+            self._abort()
+            raise
+        except BaseException:
+            self._abort()
+            raise
+        if n:
+            e.wrote(n, ticks_ms())
+            return True
+        e.midway = True  # TLS may hold the bytes: only the same may follow
+        return False
+
+    def _wait_or_abort(self, events, deadline):
+        try:
+            self._wait(events, deadline)
+        except BaseException:
             self._abort()
             raise
 
@@ -428,24 +456,23 @@ class MQTTClient:
             self._flush(deadline)
         try:
             n = self.sock.readinto(e.into, e.need)
+            if n:
+                return e.got(n, ticks_ms())
             if n is None:
                 return None
-            if not n:
-                raise OSError(ECONNRESET, "closed by the broker; " + self._doing)
-            return e.got(n, ticks_ms())
+            self._closed()
         except BaseException:
             self._abort()
             raise
+
+    def _closed(self):
+        raise OSError(ECONNRESET, "closed by the broker; " + self._doing)
 
     def _turn(self, deadline):
         """One read, or a wait. Returns what Engine.got() returns, None after a wait."""
         op = self._receive(deadline)
         if op is None:
-            try:
-                self._wait(POLLIN, deadline)
-            except BaseException:
-                self._abort()
-                raise
+            self._wait_or_abort(POLLIN, deadline)
         return op
 
     def _timer(self):

@@ -1,0 +1,104 @@
+# A board at the end of a line: it runs each piece of program that the host sends (harness/remote.py), all in the
+# same namespace, and says what became of it. No secret ever goes this way.
+import json
+import sys
+from binascii import hexlify, unhexlify
+
+import umqtt5.errors as errors
+from umqtt5 import MQTTClient
+
+log = []  # what handlers and on_event have noted
+names = {}
+
+
+def plain(value):
+    """A value that JSON can hold: bytes as {"hex": ...}, tuples as lists."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"hex": str(hexlify(value), "utf-8")}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return repr(value)
+
+
+def given(value):
+    if isinstance(value, dict):
+        if "hex" in value:
+            return unhexlify(value["hex"])
+        return {k: given(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [given(v) for v in value]
+    return value
+
+
+def note(message):
+    """A handler: (topic, payload, qos, dup) of each message."""
+    log.append((message.topic, message.payload, message.qos, message.dup))
+
+
+def payload(size):
+    """Bytes of all values, other ones for each size: too large to be sent by the host (test_sizes.py)."""
+    return bytes([(size + i * 7 + i // 256) & 0xFF for i in range(size)])
+
+
+def told(name, value):
+    """An on_event."""
+    log.append((name, value))
+
+
+def until(condition, ms=5000):
+    """Look for messages until condition() holds."""
+    import time
+
+    end = time.ticks_add(time.ticks_ms(), ms)
+    while not condition():
+        if time.ticks_diff(end, time.ticks_ms()) <= 0:
+            raise AssertionError("it did not come true")
+        if names["c"].check_msg() is None:
+            time.sleep_ms(1)
+
+
+def settle(ms=5000):
+    """Look for messages until nothing of the client's is in flight."""
+    e = names["c"]._engine
+    until(lambda: not e.session.sending, ms)
+
+
+names.update(
+    {
+        "MQTTClient": MQTTClient,
+        "errors": errors,
+        "log": log,
+        "note": note,
+        "payload": payload,
+        "told": told,
+        "until": until,
+        "settle": settle,
+    }
+)
+
+while True:
+    line = sys.stdin.readline()
+    if not line:
+        break
+    task = json.loads(line)
+    names.update(given(task["values"]))
+    names["result"] = None
+    answer = {}
+    try:
+        exec(task["code"], names)
+        answer["result"] = plain(names["result"])
+    except Exception as e:
+        answer["error"] = {
+            "type": type(e).__name__,
+            "text": str(e),
+            "reason": getattr(e, "reason", None),
+            "errno": getattr(e, "errno", None) if isinstance(e, OSError) else None,
+            "said": getattr(e, "said", None),
+            "server": getattr(e, "server", None),
+        }
+        sys.print_exception(e)
+    print("\n>>> " + json.dumps(answer))
