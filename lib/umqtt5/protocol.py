@@ -148,16 +148,27 @@ class Engine(Login):
             self._ack(0x40, reason, pid, self.reject_props)
         return h
 
+    def _room2(self):
+        self._owe(1)
+        if self.session.receiving == self.session.size:  # messages of the last connection count on
+            raise ProtocolError("more messages at QoS 2 than receive_maximum=%d" % self.session.size, 0x93)
+
     def _must_fit(self, n):
         # Of a message that is too large the start must be there; with four bytes to spare, for a length.
         if n + 4 > len(self.rx):
             raise ResourceError("a message with topic and properties needs rx_size=%d" % (n + 4), 0x95)
 
     def _oversized(self, qos, pid):
-        """Acknowledge a message larger than rx with 0x97 and drain it. Announcing a Maximum Packet Size instead makes
-        mosquitto 2.0.11 deaf after some of them."""
-        if qos:
-            self._ack(0x40 if qos == 1 else 0x50, 0x97, pid)
+        """Refuse a message larger than rx (QoS 1: PUBACK 0x97) and drain it. Announcing a Maximum Packet Size instead
+        makes mosquitto 2.0.11 deaf after some of them, and so does a PUBREC 0x97: at QoS 2 it is accepted, and
+        dropped."""
+        if qos == 1:
+            self._ack(0x40, 0x97, pid)
+        elif qos:
+            if self.session.place(pid) < 0:
+                self._room2()
+                self.session.receive(pid)
+            self._ack(0x50, 0, pid)
         self.oversized += 1
         self._drain()
         self.tell("oversized", self.size)
@@ -178,9 +189,7 @@ class Engine(Login):
                 self._owe(1)
             self._ack(0x50, 0, pid)
             return 0
-        self._owe(1)
-        if s.receiving == s.size:  # messages of the last connection count on
-            raise ProtocolError("more messages at QoS 2 than receive_maximum=%d" % s.size, 0x93)
+        self._room2()
         h = self.head[0]
         reason = self._deliver(m)
         if reason < 0x80:

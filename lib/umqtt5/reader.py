@@ -56,6 +56,7 @@ class Reader(Packets):
         self.in_handler = False
         self.handler_raised = False  # the exception on its way is a message handler's: the connection is whole
         self.parting = 0  # after an error: the reason for our DISCONNECT, 0 for none
+        self.moved = None  # bytes that the driver's last read or write moved: a name of its own saves a word of frame
         self.last_tx = self.last_rx = self.pinged = 0  # ticks, ms
         self.pinging = False
         self.oversized = 0

@@ -4,9 +4,10 @@ A request carries a Response Topic of this client's and Correlation Data of its 
 other Correlation Data (a late answer to a request given up, or somebody's nonsense) is dropped.
 """
 
+from binascii import hexlify
 from os import urandom
 
-from .codec import find, u16
+from .codec import find, topic, u16
 from .props import decode, encode
 
 
@@ -22,7 +23,10 @@ class Requests:
     def topic(self, engine):
         """Where responses are to go: below the broker's Response Information where it gave one (3.2.2.3.15)."""
         granted = decode(engine.connack, 1).get("response_information", "umqtt5/response")
-        return (granted + "/" + str(engine.client_id, "utf-8")).encode()
+        name = engine.client_id
+        if not topic(name, 0, len(name)):  # it has a wildcard
+            name = hexlify(name)
+        return granted.encode() + b"/" + name
 
     def properties(self, props):
         """The properties of a new request: `props` (dict or None) with Response Topic and Correlation Data."""

@@ -89,15 +89,20 @@ class MQTTClient:
         deadline = ticks_add(ticks_ms(), e.timeout if timeout is None else int(timeout * 1000))
         where = self.server, self.port, self._tls
         hops = self.redirects
+        moved = None  # where the broker has moved to for good
         while True:
             if hops and e.redirect:
-                where = self._follow(where)
+                where, moved = self._follow(where)
                 hops -= 1
             try:
-                return self._login(where, deadline, clean_session)
+                present = self._login(where, deadline, clean_session)
             except Refused:
                 if not hops or not e.redirect:
                     raise
+            else:
+                if moved:  # only now: anybody could have said it
+                    self.server, self.port, self._tls = moved
+                return present
 
     def _follow(self, where):
         """The broker has sent us to another one (4.11). TLS stays, with the other's name checked, and so does
@@ -115,9 +120,8 @@ class MQTTClient:
         if not host:
             raise ProtocolError("a server reference that is no host[:port]")
         tls = where[2] and (where[2][0], host)
-        if reason == 0x9D:  # moved for good
-            self.server, self.port, self._tls = host, port, tls
-        return host, port, tls
+        where = host, port, tls
+        return where, where if reason == 0x9D else None
 
     def _login(self, where, deadline, clean_session):
         e = self._engine
@@ -177,7 +181,8 @@ class MQTTClient:
             e.out_flags = flags  # a handler may have published
 
     def _acknowledged(self, i):
-        self._finish(i, self._deadline(), "PUBACK" if self._engine.out_flags & 2 else "PUBREC or PUBCOMP")
+        self._doing = "PUBACK" if self._engine.out_flags & 2 else "PUBREC or PUBCOMP"
+        self._finish(i, self._deadline())
 
     def publisher(self, topic, qos=0, retain=False, props=None):
         """An object whose publish(msg) publishes to `topic` with everything but the payload encoded once."""
@@ -219,7 +224,8 @@ class MQTTClient:
         i = e.subscribe(new)
         s.add(new)  # now: messages may come before the SUBACK (3.8.4)
         try:
-            return self._finish(i, deadline, "SUBACK")
+            self._doing = "SUBACK"
+            return self._finish(i, deadline)
         except BaseException:
             s.remove(filter)
             if old:
@@ -236,7 +242,8 @@ class MQTTClient:
         filter = check_filter(topic)
         deadline = self._deadline()
         self._flush(deadline)
-        reason = self._finish(self._engine.unsubscribe(filter, props), deadline, "UNSUBACK")
+        self._doing = "UNSUBACK"
+        reason = self._finish(self._engine.unsubscribe(filter, props), deadline)
         self._engine.session.remove(filter)
         return reason
 
@@ -411,16 +418,12 @@ class MQTTClient:
         """One write. False where the stream took nothing."""
         e = self._engine
         try:
-            n = self.sock.write(e.out, e.off, e.left)
-        except OSError:
-            self._last_words()
-            self._abort()
-            raise
+            e.moved = self.sock.write(e.out, e.off, e.left)
         except BaseException:
-            self._abort()
+            self._last_words()
             raise
-        if n:
-            e.wrote(n, ticks_ms())
+        if e.moved:
+            e.wrote(e.moved, ticks_ms())
             return True
         e.midway = True  # TLS may hold the bytes: only the same may follow
         return False
@@ -442,10 +445,11 @@ class MQTTClient:
                     return
                 e.got(n, ticks_ms())
         except (Refused, Disconnected):
-            self._abort()
             raise
         except Exception:
             pass  # the write's error it is
+        finally:
+            self._abort()
 
     def _receive(self, deadline):
         """Write what is due, then one read. Returns None where nothing has come, else what Engine.got() returns."""
@@ -454,11 +458,15 @@ class MQTTClient:
             e._ready_for_use()
         if e.left or e.next():
             self._flush(deadline)
+        return self._read()
+
+    def _read(self):
+        e = self._engine
         try:
-            n = self.sock.readinto(e.into, e.need)
-            if n:
-                return e.got(n, ticks_ms())
-            if n is None:
+            e.moved = self.sock.readinto(e.into, e.need)
+            if e.moved:
+                return e.got(e.moved, ticks_ms())
+            if e.moved is None:
                 return None
             self._closed()
         except BaseException:
@@ -499,21 +507,21 @@ class MQTTClient:
             self._events = events
         self._poll.ipoll(ms)
 
-    def _finish(self, i, deadline, what):
+    def _finish(self, i, deadline):
         """Wait for the answer to slot i: its reason code. Refused where it is >= 0x80."""
         e = self._engine
-        self._doing = what
         try:
             self._flush(deadline)
             while e.answer(i) is None:
                 self._turn(deadline)
-            reason = e.answer(i)
+            deadline = e.answer(i)  # from here on the reason: one name less in the frame, see tools/frames.py
         finally:
             e.session.release(i)
-        self._flush(deadline)
-        if reason >= 0x80:
-            raise Refused(what, reason, self.answer.get("reason_string"))
-        return reason
+        if e.left or e.ack_count:
+            self._flush(None)
+        if deadline >= 0x80:
+            raise Refused(self._doing, deadline, self.answer.get("reason_string"))
+        return deadline
 
     def _abort(self):
         """An exception is on its way. Close, but where it is a handler's own: then the connection is whole."""
