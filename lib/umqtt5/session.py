@@ -124,12 +124,12 @@ class Session:
                 self.state[i] = FREE
             self.waited[i] = 0
             self.charged[i] = 0
-        for i in range(self.size):
+        for i in range(len(self.counted)):
             self.counted[i] = 0
 
     def forget_received(self):
         """The session is gone: what the broker sends now is new."""
-        for i in range(self.size):
+        for i in range(len(self.received)):
             self.received[i] = 0
         self.receiving = 0
         self.top_id = 0
@@ -137,19 +137,22 @@ class Session:
     def place(self, pid):
         """Where `received` holds this packet identifier, or -1."""
         if self.receiving:
-            for i in range(self.size):
+            for i in range(len(self.received)):
                 if self.received[i] == pid:
                     return i
         return -1
 
     def receive(self, pid):
-        """A message at QoS 2 was delivered: remember its identifier until PUBREL. There must be a free place."""
-        for i in range(self.size):
+        """A message at QoS 2 was delivered: remember its identifier until PUBREL. Where the broker sends more than it
+        may, the table grows: allocates."""
+        self.receiving += 1
+        for i in range(len(self.received)):
             if not self.received[i]:
                 self.received[i] = pid
                 self.counted[i] = 1
-                self.receiving += 1
                 return
+        self.received.append(pid)
+        self.counted.append(1)
 
     def oldest(self, after):
         """The next slot in flight, in the order in which they were sent, behind the one whose age (see below) is

@@ -9,8 +9,6 @@ from usasl.crypto import hmac, pads
 
 # Iterations between two yields. One takes 0.40-0.44 ms on an RP2040: 28 ms, where 50 ms is the limit.
 _SLICE = const(64)
-# So many of them, the first, are done by hashlib as well where thumb.py does the rest.
-_BOTH = const(4)
 
 
 def derive(hash, password, salt, count, block):
@@ -22,47 +20,34 @@ def derive(hash, password, salt, count, block):
     yield hmac(hash, salted, b"Client Key", block), hmac(hash, salted, b"Server Key", block)
 
 
-def _thumb(inner, outer, u):
-    """(the module with the machine code, its buffer); (None, None) where there is none for this CPU."""
-    # 4-8 are the .mpy architectures armv6m to armv7emdp. Asked first: no other board parses a file for nothing.
-    if 4 <= getattr(sys.implementation, "_mpy", 0) >> 10 & 15 <= 8:
-        try:
-            from usasl import thumb  # 5 ms on an RP2040, once; 0.1 s if a .py has to be compiled
-
-            return thumb, thumb.load(inner, outer, u)
-        except (ImportError, SyntaxError, ValueError, MemoryError):
-            pass  # not installed; not for this firmware; no room
-    return None, None
-
-
 def pbkdf2(hash, password, salt, count, block):
     """Generator: PBKDF2-HMAC for one block of output (RFC 8018 5.2; SCRAM's Hi()). Yields like derive(), and
     at last the derived key (bytes, as long as the digest).
 
     Firmware hashes have no copy(), so the states behind the two pads cannot be kept: an iteration is two
     hashes of block + digest bytes. They lie in two buffers of which only the tail changes, to spare two
-    concatenations. thumb.py keeps the states, for SHA-256 (about 5 times as fast on an RP2040).
-
-    Each derivation begins with iterations done both ways, from its own password and salt: they go through all of
-    the machine code (both states, its loop, the xor), and what comes behind them is the same steps again, which do
-    not branch by data. If U and the xor are not the same, hashlib goes on from its own: a wrong one is never used.
-    So `hash` needs no name either: another one of SHA-256's sizes does not agree."""
+    concatenations. Where thumb.py runs, and agrees with `hash`, it does the iterations."""
     u = hmac(hash, password, salt + b"\0\0\0\1", block)
     size = len(u)
     inner, outer = pads(hash, password, block, size)
     from_bytes = int.from_bytes
     inner[block:] = u
     key = from_bytes(u, "big")
-    thumb, work = _thumb(inner, outer, u) if size == 32 and block == 64 else (None, None)
-    proven = False
+    work = None
+    # 4-8 are the .mpy architectures armv6m to armv7emdp. Asked first: no other board parses a file for nothing.
+    if size == 32 and block == 64 and 4 <= getattr(sys.implementation, "_mpy", 0) >> 10 & 15 <= 8:
+        try:
+            from usasl import thumb  # 5 ms on an RP2040, once; 0.1 s if a .py has to be compiled
+
+            work = thumb.start(hash, inner, outer)
+        except Exception:
+            pass  # not installed, not for this firmware, no room: nothing that hashlib could not do
     done = 1
     while done < count:
         step = min(_SLICE, count - done)
-        if proven:
+        if work:
             thumb.turn(work, step, 0)
         else:
-            if thumb:
-                step = min(_BOTH, step)
             # Two in a turn: 4 % faster. Where their number is odd, the first stands alone.
             if step & 1:
                 outer[block:] = hash(inner).digest()
@@ -74,11 +59,6 @@ def pbkdf2(hash, password, salt, count, block):
                 outer[block:] = hash(inner).digest()
                 inner[block:] = v = hash(outer).digest()
                 key ^= from_bytes(u, "big") ^ from_bytes(v, "big")
-            if thumb:
-                thumb.turn(work, step, 0)
-                proven = thumb.result(work) == (bytes(inner[block:]), key.to_bytes(size, "big"))
-                if not proven:
-                    thumb = None
         done += step
         yield done
-    yield thumb.result(work)[1] if proven else key.to_bytes(size, "big")
+    yield thumb.result(work) if work else key.to_bytes(size, "big")

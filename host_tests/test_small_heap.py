@@ -1,0 +1,50 @@
+"""A day's work in a small heap: a login by SCRAM with keys, 10,000 messages published at QoS 1 and 10,000 received,
+from .mpy, in the heap that tools/bench/smallest.py states; and the heap is at its end what it was after a hundred.
+
+What it costs on a board's 32-bit heap: test_size.py.
+"""
+
+import pytest
+
+from tools.bench import running, smallest
+
+
+@pytest.fixture(scope="module")
+def lib():
+    with running.library() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def quiet_broker():
+    with running.broker() as broker:
+        yield broker
+
+
+def test_a_day_in_the_stated_heap(quiet_broker, lib):
+    first, last = smallest.day(quiet_broker, lib, smallest.HEAP, smallest.MESSAGES)
+    assert last == first
+    assert 0 < first.largest <= first.free < smallest.HEAP * 1024
+
+
+def test_a_heap_too_small_is_noticed(quiet_broker, lib):
+    with pytest.raises(running.BenchError, match="MemoryError"):
+        smallest.day(quiet_broker, lib, 12, 200)
+
+
+def test_a_leak_is_noticed(quiet_broker, lib, tmp_path):
+    """32 bytes kept of each message: the same script, with a handler that keeps something."""
+    import shutil
+
+    from tools import mpy
+
+    leaky = tmp_path / "lib"
+    shutil.copytree(lib, leaky)
+    text = (running.DEVICE / "day.py").read_text()
+    source = tmp_path / "day.py"
+    source.write_text(text.replace("    seen += 1\n", "    seen += 1\n    kept.append(bytearray(4))\n") + "")
+    source.write_text(source.read_text().replace("seen = 0\n", "seen = 0\nkept = []\n", 1))
+    made = mpy.compile_files({"day.py": source}, tmp_path / "made")
+    shutil.copyfile(made["day.mpy"], leaky / "day.mpy")
+    first, last = smallest.day(quiet_broker, leaky, 4 * smallest.HEAP, 200)
+    assert last.free < first.free
