@@ -20,7 +20,18 @@ def seen(packets):
     return [(p.topic.decode(), p.prop(ALIAS)) for p in packets if p.type == PUBLISH]
 
 
-def published(broker, topics, qos=0, **options):
+PUBLISHED = """
+if same:  # one object for each topic, as most programs have it
+    kept = {}
+    for t in topics: kept[t] = t.encode()
+    topics = [kept[t] for t in topics]
+c.connect()
+for i in range(len(topics)): c.publish(topics[i], str(i), qos=qos)
+c.disconnect()
+"""
+
+
+def published(broker, topics, qos=0, same=True, **options):
     """What went over the wire, after the broker's other side has seen the same topics and numbers in order."""
     with (
         Peer(broker.plain_port) as witness,
@@ -28,20 +39,22 @@ def published(broker, topics, qos=0, **options):
         Board(proxy.port, "alias", **options) as board,
     ):
         witness.subscribe("#")
-        board.run("c.connect()")
-        board.run("for i in range(len(topics)): c.publish(topics[i], str(i), qos=qos)", topics=topics, qos=qos)
-        board.run("c.disconnect()")
+        board.run(PUBLISHED, topics=topics, qos=qos, same=same)
         got = [witness.receive() for _ in topics]
         proxy.wait_ended()
         assert [(p.topic.decode(), p.payload.decode()) for p in got] == [(t, str(i)) for i, t in enumerate(topics)]
         return seen(proxy.link.packets(OUT))
 
 
+SAME = pytest.mark.parametrize("same", [True, False], ids=["one-object", "equal-objects"])
+
+
+@SAME
 @pytest.mark.parametrize("qos", [0, 1, 2])
-def test_given_by_itself_to_a_topic_that_is_used_again(broker, qos):
+def test_given_by_itself_to_a_topic_that_is_used_again(broker, qos, same):
     """The first use is plain, the second one gives the alias, from the third on it stands alone."""
     topics = ["alias/a", "alias/a", "alias/a", "alias/b", "alias/a", "alias/b", "alias/b"]
-    assert published(broker, topics, qos) == [
+    assert published(broker, topics, qos, same) == [
         ("alias/a", None),
         ("alias/a", 1),
         ("", 1),
@@ -52,9 +65,10 @@ def test_given_by_itself_to_a_topic_that_is_used_again(broker, qos):
     ]
 
 
-def test_the_one_used_least_recently_gives_way(broker):
+@SAME
+def test_the_one_used_least_recently_gives_way(broker, same):
     topics = ["t/aa", "t/aa", "t/bb", "t/bb", "t/aa", "t/cc", "t/cc", "t/aa", "t/bb", "t/bb", "t/aa", "t/cc"]
-    assert published(broker, topics, topic_aliases=2) == [
+    assert published(broker, topics, same=same, topic_aliases=2) == [
         ("t/aa", None),
         ("t/aa", 1),
         ("t/bb", None),
@@ -70,10 +84,11 @@ def test_the_one_used_least_recently_gives_way(broker):
     ]
 
 
-def test_a_topic_used_once_does_not_make_an_older_use_look_newer(broker):
+@SAME
+def test_a_topic_used_once_does_not_make_an_older_use_look_newer(broker, same):
     """t/aa is used right before t/cc comes, t/bb is not: t/bb gives way."""
     topics = ["t/aa", "t/aa", "t/bb", "t/aa", "t/cc", "t/aa"]
-    assert published(broker, topics, topic_aliases=2) == [
+    assert published(broker, topics, same=same, topic_aliases=2) == [
         ("t/aa", None),
         ("t/aa", 1),
         ("t/bb", None),
@@ -93,10 +108,11 @@ def test_topics_too_short_to_gain(broker):
     assert published(broker, ["abcd"] * 3, topic_aliases=0) == [("abcd", None)] * 3
 
 
-def test_more_topics_than_aliases_round_and_round(broker):
+@SAME
+def test_more_topics_than_aliases_round_and_round(broker, same):
     """Eight aliases of ours, ten of mosquitto's, twelve topics in turn: never a wrong topic, never an alias above."""
     topics = [f"round/{i % 12}" for i in range(40)] + [f"round/{i % 5}" for i in range(40)]
-    sent = published(broker, topics)
+    sent = published(broker, topics, same=same)
     assert {alias for _, alias in sent} <= {None, *range(1, 9)}
     assert sum(topic == "" for topic, _ in sent) >= 25
 

@@ -237,7 +237,8 @@ def test_what_the_broker_does_not_take_is_refused_here():
 def test_a_pipeline_against_mosquitto(broker, qos):
     """200 messages, mosquitto's Receive Maximum is 20: all arrive, in order."""
     topic = f"pipeline/{qos}"
-    with Subscriber(broker, topic, qos=2) as witness, Board(broker.plain_port, f"pipe{qos}") as board:
+    # The witness at QoS 1: at QoS 2 mosquitto 2.0.11 may send it more than its Receive Maximum, and it leaves.
+    with Subscriber(broker, topic, qos=1) as witness, Board(broker.plain_port, f"pipe{qos}") as board:
         board.run("c.connect()")
         code = "for i in range(200): c.publish(topic, b'%d' % i, qos=qos, wait=False)\nsettle()\nc.disconnect()"
         board.run(code, topic=topic, qos=qos)
