@@ -64,6 +64,7 @@ class MQTTClient:
         self._events = 0
         self._doing = ""  # the step that an OSError names
         self._requests = None
+        self._until = 0
 
     # --- umqtt's methods
 
@@ -173,16 +174,18 @@ class MQTTClient:
     def _room(self):
         """Wait while the broker's Receive Maximum, or our table, is used up."""
         e = self._engine
-        deadline = self._deadline()
-        self._doing = "waiting for room in flight"
-        while not e.in_handler and e.state == UP and not e.may_publish():
+        if e.in_handler:
+            return
+        self._until = self._deadline()  # of the publish as a whole
+        while e.state == UP and not e.may_publish():
             flags = e.out_flags
-            self._turn(deadline)
+            self._doing = "waiting for room in flight"
+            self._turn(self._until)
             e.out_flags = flags  # a handler may have published
 
     def _acknowledged(self, i):
         self._doing = "PUBACK" if self._engine.out_flags & 2 else "PUBREC or PUBCOMP"
-        self._finish(i, self._deadline())
+        self._finish(i, self._until)
 
     def publisher(self, topic, qos=0, retain=False, props=None):
         """An object whose publish(msg) publishes to `topic` with everything but the payload encoded once."""
