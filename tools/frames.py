@@ -2,10 +2,10 @@
 
     python -m tools.frames [MODULE ...]
 
-MicroPython keeps the frame of a bytecode function (its locals and its stack) on the C stack where it takes at most
-11 words, and else allocates it from the heap for the time of the call. That costs a search through the heap at each
-call, and no other check shows it: it is freed at once, and a locked heap falls back to the C stack. Hot functions stay
-below.
+MicroPython keeps the frame of a bytecode function (locals and stack) on the C stack where it takes at most 11
+words, and else allocates it from the heap for the call. That costs a search through the heap at each call,
+and no other check shows it: it is freed at once, and a locked heap falls back to the C stack. Hot functions
+stay below.
 """
 
 import sys
