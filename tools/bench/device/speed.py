@@ -1,0 +1,185 @@
+# Messages a second: ours, umqtt.simple's and a bare socket's, side by side and in turn against one broker. Prints one
+# JSON line: {measure: [[microseconds a message: ours, umqtt's, bare, ...], one list a round]}; null: it has no such
+# thing. What it takes to get the messages to the client, and until the broker has read them, is not timed.
+import gc
+import json
+import sys
+from time import ticks_diff, ticks_us
+
+from bare import Bare, publish
+from umqtt.simple import MQTTClient as Umqtt
+from umqtt5 import MQTTClient
+
+TOPIC = b"bench/house/kitchen"
+MESSAGE = b'{"t": 21.5, "h": 48, "n": 123}'
+WINDOW = 20  # the broker's Receive Maximum, and our table
+
+told = json.loads(sys.stdin.read())
+HOST, PORT, ROUNDS = told["host"], told["port"], told["rounds"]
+seen = 0
+
+
+def take(message):
+    # In place, as a handler without allocation does.
+    global seen
+    if message.buf[message.start] == 123:
+        seen += 1
+
+
+def take_umqtt(topic, msg):
+    global seen
+    if msg[0] == 123:
+        seen += 1
+
+
+def timed(function, n):
+    """Microseconds for each of n messages."""
+    gc.collect()
+    start = ticks_us()
+    function(n)
+    return ticks_diff(ticks_us(), start) / n
+
+
+def rounds(contestants, n, drain, before=None):
+    """[[us a message, by contestant], ...]. n: how many messages in a round, by contestant."""
+    found = []
+    k = len(contestants)
+    for r in range(ROUNDS + 1):
+        row = [None] * k
+        for j in range(k):
+            i = (r + j) % k  # another one begins each time
+            if contestants[i]:
+                if before:
+                    before(i, n[i])
+                row[i] = timed(contestants[i], n[i])
+                drain[i]()
+        found.append(row)
+    return found[1:]  # the first warms up
+
+
+# --- publishing
+
+ours = MQTTClient("bench-ours", HOST, PORT)
+ours.connect()
+umqtt = Umqtt("bench-umqtt", HOST, PORT)
+umqtt.set_callback(take_umqtt)
+umqtt.connect()
+bare = Bare(HOST, PORT, b"bench-bare")
+
+
+def drain_ours():
+    ours.ping()
+    while ours._engine.pinging:
+        ours.check_msg()
+
+
+def drain_umqtt():
+    umqtt.ping()
+    umqtt.wait_msg()
+
+
+def ours0(n):
+    publish = ours.publish
+    for _ in range(n):
+        publish(TOPIC, MESSAGE)
+
+
+def publisher0(n):
+    publish = publisher.publish
+    for _ in range(n):
+        publish(MESSAGE)
+
+
+def umqtt0(n):
+    publish = umqtt.publish
+    for _ in range(n):
+        publish(TOPIC, MESSAGE)
+
+
+def ours1(n):
+    publish = ours.publish
+    for _ in range(n):
+        publish(TOPIC, MESSAGE, False, 1)
+
+
+def umqtt1(n):
+    publish = umqtt.publish
+    for _ in range(n):
+        publish(TOPIC, MESSAGE, False, 1)
+
+
+def pipeline(n):
+    publish = ours.publish
+    for _ in range(n):
+        publish(TOPIC, MESSAGE, False, 1, None, False)
+    session = ours._engine.session
+    while session.sending:
+        ours._turn(None)
+
+
+publisher = ours.publisher(TOPIC)
+packet0 = publish(TOPIC, MESSAGE)
+packet1 = publish(TOPIC, MESSAGE, 1)
+ack = bare.ack_size(packet1)
+window = [publish(TOPIC, MESSAGE, 1, i + 1) for i in range(WINDOW)]
+drains = [drain_ours, drain_umqtt, bare.drain, drain_ours]
+found = {}
+found["publish QoS 0"] = rounds([ours0, umqtt0, lambda n: bare.publish0(packet0, n), publisher0], [1000] * 4, drains)
+found["publish QoS 1, in turn"] = rounds(
+    [ours1, umqtt1, lambda n: bare.publish1(packet1, ack, n)], [200, 2, 200], drains
+)
+found["publish QoS 1, pipelined"] = rounds(
+    [pipeline, None, lambda n: bare.pipeline1(window, ack, n)], [400, 0, 400], drains
+)
+
+
+# --- receiving: all of it lies in the client's socket when the clock starts (QoS 1: as much as is in flight)
+
+feeder = Bare(HOST, PORT, b"bench-feeder")
+
+
+def receive_ours(n):
+    global seen
+    seen = 0
+    wait_msg = ours.wait_msg
+    for _ in range(n):
+        wait_msg()
+    assert seen == n
+
+
+def receive_umqtt(n):
+    global seen
+    seen = 0
+    wait_msg = umqtt.wait_msg
+    for _ in range(n):
+        wait_msg()
+    assert seen == n
+
+
+for qos in range(2):
+    names = [b"bench/%s/%d" % (name, qos) for name in (b"ours", b"othr", b"bare")]
+    # The Subscription Identifier of our handler is in what comes to us; and in what comes to the bare socket.
+    ours.subscribe(names[0], qos, take)
+    umqtt.subscribe(names[1], qos)
+    bare.subscribe(names[2], qos, 1)
+    # A witness gets all of it too, each message behind the one for the client: mosquitto serves "#" last.
+    witness = Bare(HOST, PORT, b"bench-witness%d" % qos)
+    witness.subscribe(b"bench/+/%d/#" % qos, 0)
+    sizes = [len(publish(name, MESSAGE, qos)) for name in names]
+
+    def feed(i, n, names=names, qos=qos, witness=witness):
+        data = publish(names[i], MESSAGE, qos)
+        for _ in range(n):
+            feeder.deliver(data, qos)
+        for _ in range(n):
+            witness.answer(0x30)
+
+    size = len(publish(names[2], MESSAGE, qos)) + 2
+    if qos:
+        at = 4 + len(names[2])  # where the packet identifier stands
+        limit = lambda n, size=size, at=at: bare.receive1(size, at, n)  # noqa: E731
+    else:
+        limit = lambda n, size=size: bare.receive0(size, n)  # noqa: E731
+    found["receive QoS %d" % qos] = rounds([receive_ours, receive_umqtt, limit], [400] * 3, drains, feed)
+
+print(json.dumps(found))

@@ -1,0 +1,82 @@
+"""How small a heap may be for a day's work: log in by SCRAM with keys, publish N messages at QoS 1, receive N.
+
+    python -m tools.bench.smallest        finds the smallest, in KB, and prints it
+
+All from .mpy, in MicroPython's unix port, whose words have 8 bytes: a board, with 4, needs little more than half of
+it. host_tests/test_small_heap.py holds HEAP. It must never call a heap large enough that ends another way than it
+began: what is free, and the largest piece of it, are the same after a hundred messages and at the end.
+"""
+
+import re
+import sys
+from dataclasses import dataclass
+
+from tools import mpy
+from tools.bench import running
+from tools.bench.running import BenchError
+from tools.devbroker.broker import BrokerError
+
+HEAP = 112  # KB. Too large or too small? `python -m tools.bench.smallest` says
+MESSAGES = 10_000
+_WORD = 8  # bytes, on the unix port
+_BLOCK = 4 * _WORD  # MicroPython's heap is given out in blocks of four words
+
+
+@dataclass
+class State:
+    """The heap after a garbage collection, in bytes: all that is free, and the largest piece."""
+
+    free: int
+    largest: int
+
+
+def day(broker, lib, heap=HEAP, messages=MESSAGES):
+    """(State after 100 messages, State after all of them). BenchError where the heap, in KB, is too small."""
+    keys = [key.hex() for key in running.scram_keys()]
+    told = [broker.port, messages, running.USER, running.SALT.hex(), running.ITERATIONS, *keys]
+    said = running.run("day", lib, " ".join(map(str, told)) + "\n", heap)
+    free = [int(n) for n in re.findall(r"^free (\d+)$", said, re.MULTILINE)]
+    largest = [int(n) * _BLOCK for n in re.findall(r"max free sz: (\d+)$", said, re.MULTILINE)]
+    if len(free) != 2 or len(largest) != 2 or f"\nseen {messages}\n" not in said:
+        raise BenchError(f"day: it said something else than expected:\n{said}")
+    return tuple(State(*pair) for pair in zip(free, largest, strict=True))
+
+
+def fits(broker, lib, heap, messages):
+    """Whether a day works in `heap` KB, and leaves it as it was."""
+    try:
+        first, last = day(broker, lib, heap, messages)
+    except BenchError as e:
+        if "MemoryError" not in str(e):
+            raise
+        return False
+    return first == last
+
+
+def smallest(broker, lib, low=8, high=128):
+    """The smallest heap in KB. Messages: few, but for the last proof."""
+    while low < high:
+        middle = (low + high) // 2
+        if fits(broker, lib, middle, 200):
+            high = middle
+        else:
+            low = middle + 1
+    while not fits(broker, lib, low, MESSAGES):
+        low += 1
+    return low
+
+
+def main():
+    try:
+        with running.library() as lib, running.broker() as broker:
+            found = smallest(broker, lib)
+            first, last = day(broker, lib, found)
+    except (BenchError, BrokerError, mpy.CompileError) as e:
+        print(f"smallest: {e}", file=sys.stderr)
+        return 1
+    print(f"{found} KB; after 100 messages {first}, after {MESSAGES} {last}. Held by a test: HEAP = {HEAP}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
