@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 from umqtt5.errors import AuthError, Disconnected, PeerError, Refused, ResourceError
 from umqtt5.reader import FAILED, UP
 
+NAMES = {0x01: "payload_format_indicator", 0x02: "message_expiry_interval", 0x03: "content_type"}
+NAMES |= {0x08: "response_topic", 0x09: "correlation_data", 0x0B: "subscription_identifier", 0x23: "topic_alias"}
+NAMES |= {0x26: "user_property"}
 TYPED = (PeerError, Refused, AuthError, ResourceError, Disconnected)
 
 short = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=8)
@@ -71,8 +74,10 @@ def _spoilt(draw, packets):
     """A packet with one byte changed, cut off, or put in."""
     data = bytearray(draw(packets))
     at = draw(st.integers(0, max(len(data) - 1, 0)))
-    how = draw(st.integers(0, 3))
-    if how == 1:
+    how = draw(st.integers(0, 4))
+    if how == 0:  # a length, a flag, an identifier next to the right one
+        data[at] = (data[at] + draw(st.sampled_from([1, -1, 2, 128]))) & 0xFF
+    elif how == 1:
         data[at] = draw(st.integers(0, 255))
     elif how == 2:
         data.insert(at, draw(st.integers(0, 255)))
@@ -125,6 +130,80 @@ def test_after_the_login(stream, cut, rx_size):
     check(whole)
     pieces = in_flight(rx_size).feed(stream, cut)
     assert outcome(pieces) == outcome(whole)
+
+
+def against_another_reader(data):
+    """What is delivered is what wire.py reads in the same bytes; where it reads no packet, nothing is delivered."""
+    w = Driven(rx_size=30000).up().feed(data)
+    check(w)
+    try:
+        p, used = wire.split(data)
+    except (wire.WireError, UnicodeError):
+        assert w.messages == [] and w.error is not None
+        return
+    if w.messages:
+        assert used
+        flags = {"qos": p.qos, "dup": bool(p.flags & 8), "retain": bool(p.flags & 1)}
+        assert w.messages[0] == {"topic": p.topic, "payload": p.payload, "props": by_name(p.props), **flags}
+
+
+@examples(200)
+@given(_spoilt(publishes) | publishes)
+def test_a_publish_against_another_reader(data):
+    against_another_reader(data)
+
+
+# One of each kind that a server sends, as whole as can be.
+_STRINGS = [(0x26, ("k", "v")), (0x1F, "why")]
+SAMPLES = [
+    wire.publish("in/t", b"payload", 0, 1, (0x26, ("k", "v")), (0x09, b"data")),
+    wire.publish("in/t", b"payload", 1, 7, (0x01, 1), (0x02, 5), (0x08, "r/t"), (0x03, "x/y")),
+    wire.publish("in/\u20ac\U0001d11e", b"", 2, 8, (0x23, 1), (0x0B, 1)),
+    wire.publish("in", b"x" * 130, 1, 9, (0x0B, 1), (0x26, ("", ""))),
+    *(wire.ack(kind, pid, 0, *_STRINGS) for kind, pid in ((4, 1), (5, 2), (6, 9), (7, 2), (9, 3), (11, 3))),
+    *(wire.packet(kind, b"\0\1", 2 * (kind == 6)) for kind in (4, 5, 6, 7)),
+    wire.disconnect(0x8B, *_STRINGS, (0x1C, "host")),
+    wire.packet(wire.PINGRESP),
+    wire.auth(0x18, (0x15, "m"), (0x16, b"data")),
+]
+CONNACKS = [
+    wire.connack(0, (0x21, 5), (0x12, "id"), (0x24, 1), (0x27, 500), (0x13, 9), *_STRINGS, (0x2A, 0)),
+    wire.connack(0x87, *_STRINGS, (0x1C, "host:1")),
+    wire.packet(wire.CONNACK, b"\0\0"),
+]
+
+
+@pytest.mark.parametrize("change", [1, -1, 0x80, None], ids=["plus-1", "minus-1", "bit-7", "cut-there"])
+def test_every_byte_changed(change):
+    """Each byte of each sample, one at a time."""
+    for sample in SAMPLES + CONNACKS:
+        for at in range(len(sample)):
+            data = bytearray(sample)
+            if change is None:
+                # Cut off, and the length of the whole made to fit: what ends too early must not read on.
+                body = data[2 if data[1] < 0x80 else 3 :][: at + 1]
+                data = wire.packet(data[0] >> 4, bytes(body), data[0] & 15)
+            else:
+                data[at] = (data[at] + change) & 0xFF
+            whole, small = (Driven(), Driven()) if sample in CONNACKS else (in_flight(), in_flight())
+            check(whole.feed(data + b"\xd0\0"))
+            assert outcome(small.feed(data + b"\xd0\0", (1,))) == outcome(whole), (sample, at)
+            if sample[0] >> 4 == wire.PUBLISH:
+                against_another_reader(bytes(data))
+
+
+def by_name(props):
+    """wire.py's pairs as the library's dict."""
+    found = {}
+    for ident, value in props:
+        if ident in (0x26, 0x0B):
+            found.setdefault(NAMES[ident], []).append(value)
+        else:
+            assert NAMES[ident] not in found, "a property that may stand once stands twice"
+            found[NAMES[ident]] = value
+    if len(found.get(NAMES[0x0B], [])) == 1:
+        found[NAMES[0x0B]] = found[NAMES[0x0B]][0]
+    return found
 
 
 @examples(100)

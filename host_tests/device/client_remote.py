@@ -1,5 +1,5 @@
 # A board at the end of a line: it runs each piece of program that the host sends (harness/remote.py), all in the
-# same namespace, and says what became of it. No secret ever goes this way.
+# same namespace, and says what became of it.
 import json
 import sys
 from binascii import hexlify, unhexlify

@@ -5,6 +5,11 @@ asks for n times as many, drawn anew.
 import os
 
 from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
+
+from harness.micropython import ROOT
+
+set_hypothesis_home_dir(ROOT / "build" / "hypothesis")
 
 MORE = int(os.environ.get("UMQTT5_EXAMPLES", "0"))
 

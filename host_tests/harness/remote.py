@@ -8,7 +8,7 @@
 
 `c` is the MQTTClient, `log` a list that the handlers `note` and the on_event `told` write to, `until(condition)` and
 `settle()` look for messages (device/client_remote.py). A piece gives back what it has put into `result`.
-No wait is without a deadline. Nothing secret may be sent this way: tracebacks show it.
+No wait is without a deadline. A secret may be among the `values`, never in the code: tracebacks show that.
 """
 
 import json
