@@ -275,11 +275,11 @@ def _flash(board, port, files, answer, reset, console):
     look = _LOOK.format(mark=_MARK, folders=folders, files=singles)
 
     try:
-        there = _mpremote(port, [["exec", look]], answer / 2, _HASHING)
+        there = _mpremote(port, [["exec", look]], answer, _HASHING)
     except _Silent:
         # mpremote's Ctrl-C may have met a board that was just starting, and been lost: once more.
         try:
-            there = _mpremote(port, [["exec", look]], answer / 2, _HASHING)
+            there = _mpremote(port, [["exec", look]], answer, _HASHING)
         except _Silent:
             raise FlashError(_silent(port, answer, ""))
     there = json.loads(there)

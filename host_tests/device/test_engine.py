@@ -403,3 +403,41 @@ def test_arguments_that_do_not_go_together():
     from umqtt5.protocol import Engine
 
     raises(ValueError, lambda: Engine("c", None, "password", 0, auth=Mechanism()))
+
+
+def test_the_properties_of_a_refusal():
+    from umqtt5.errors import Disconnected, Refused
+    from umqtt5.props import decode, encode
+
+    said = encode(reason_string="why", user_property=[("a", "b"), ("a", "c")])
+    for kind, data in (
+        (Refused, packet(0x20, b"\0\x88" + bytes((len(said),)) + said)),
+        (Disconnected, packet(0xE0, b"\x8b" + bytes((len(said),)) + said)),
+    ):
+        w = Wire()
+        w.e.open(0, True)
+        w.flush()
+        e = raises(kind, w.feed, data)
+        assert decode(e.props) == {"reason_string": "why", "user_property": [("a", "b"), ("a", "c")]}
+        assert "why" in str(e)
+
+
+def test_properties_of_auth_both_ways():
+    from umqtt5.props import decode, encode
+
+    class Mechanism:
+        name = "M"
+        props = {"user_property": [("from", "us")]}
+
+        def exchange(self):
+            yield b"one"
+            yield b"two"
+
+    w = Wire(auth=Mechanism())
+    w.e.open(0, True)
+    w.e.work(0)
+    w.flush()
+    said = b"\x15\x00\x01M" + encode(authentication_data=b"secret", user_property=[("from", "them"), ("x", "y")])
+    w.feed(packet(0xF0, b"\x18" + bytes((len(said),)) + said))
+    assert w.sent[-1] == packet(0xF0, b"\x18\x15\x15\x00\x01M\x16\x00\x03two" + b"\x26\x00\x04from\x00\x02us")
+    assert decode(w.e.answer_props) == {"user_property": [("from", "them"), ("x", "y")]}

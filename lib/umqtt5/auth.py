@@ -10,13 +10,24 @@ from micropython import const
 
 from time import ticks_diff
 
-from .codec import data, find, properties, text, vbi, vbi_size
+from .codec import data, find, properties, skip, text, vbi, vbi_size
 from .errors import AuthError, MalformedPacket, NotProven, ProtocolError
 
 # What the generator's next bytes are for.
 _FIRST = const(0)  # CONNECT
 _NEXT = const(1)  # AUTH 0x18
 _LAST = const(2)  # nothing: the server has ended the login
+
+
+def user_properties(buf, i, end):
+    """The Reason String and User Properties among those in buf[i:end], a copy."""
+    kept = b""
+    while i < end:
+        j = skip(buf, i)
+        if buf[i] == 0x1F or buf[i] == 0x26:
+            kept += bytes(buf[i:j])
+        i = j
+    return kept
 
 
 class Exchange:
@@ -26,6 +37,8 @@ class Exchange:
         self.engine = engine
         self.mechanism = mechanism
         self.method = text(mechanism.name, "auth.name")
+        # A mechanism may have `props`: a Reason String or User Properties for its AUTH packets.
+        self.props = engine.properties(getattr(mechanism, "props", None), 15)
         self.generator = mechanism.exchange()
         self.phase = _FIRST
         self.busy = True
@@ -82,7 +95,7 @@ class Exchange:
             # b"" is "the server speaks first": no Authentication Data then, not an empty one (3.1.2.11.10)
             engine.send_connect(self.method, out or None)
         else:
-            engine.put_auth(0x18, self.method, out)
+            engine.put_auth(0x18, self.method, out, self.props)
 
     def _properties(self, i, end):
         """Check the method in the properties at rx[i]; the Authentication Data, b"" where there is none."""
@@ -105,7 +118,9 @@ class Exchange:
             raise ProtocolError("AUTH without properties")
         if properties(rx, 1, n, 15) != n:
             raise MalformedPacket("AUTH with something behind its properties")
-        self.engine.check_problem_information(1 + vbi_size(vbi(rx, 1, n)), n)
+        at = 1 + vbi_size(vbi(rx, 1, n))
+        self.engine.check_problem_information(at, n)
+        self.engine.answer_props = user_properties(rx, at, n)  # not the authentication data
         value = self._properties(1, n)
         if self.proven:
             raise ProtocolError("AUTH 0x18 after the mechanism had ended")

@@ -33,9 +33,11 @@ def _describe(text, reason, said):
 
 
 class MQTTError(Exception):
-    """`reason`: the MQTT reason code (int), or None. `said`: the server's Reason String (str), or None."""
+    """`reason`: the MQTT reason code (int), or None. `said`: the server's Reason String (str), or None. `props`: the
+    properties (bytes; props.decode() makes a dict) of the CONNACK or DISCONNECT that said no."""
 
     server = None  # the Server Reference (str), where the broker sends us elsewhere (0x9C, 0x9D)
+    props = b""
 
     def __init__(self, text, reason=None, said=None):
         super().__init__(text)
@@ -96,9 +98,10 @@ class ResourceError(MQTTError):
 
 
 class Disconnected(OSError):
-    """`reason`, `said`, `server`: as in MQTTError. errno is ECONNRESET."""
+    """`reason`, `said`, `server`, `props`: as in MQTTError. errno is ECONNRESET."""
 
     server = None
+    props = b""
 
     def __init__(self, reason, said=None):
         super().__init__(ECONNRESET, "DISCONNECT from the broker")

@@ -245,8 +245,12 @@ class Login(Reader):
         """The error for a CONNACK or DISCONNECT with a reason >= 0x80."""
         said = self._said(at, n)
         if reason == 0x86 or reason == 0x87 or reason == 0x8C:
-            return AuthError(packet, reason, said, self.mechanism and self.mechanism.name)
-        error = Disconnected(reason, said) if packet == "DISCONNECT" else Refused(packet, reason, said)
+            error = AuthError(packet, reason, said, self.mechanism and self.mechanism.name)
+        elif packet == "DISCONNECT":
+            error = Disconnected(reason, said)
+        else:
+            error = Refused(packet, reason, said)
+        error.props = bytes(self.rx[at:n])
         i = find(self.rx, at, n, 0x1C)
         if i >= 0:
             error.server = str(data(self.rx, i), "utf-8")

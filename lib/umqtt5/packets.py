@@ -219,9 +219,10 @@ class Packets:
         out[i:j] = props
         return j
 
-    def put_auth(self, reason, method, data):
-        """AUTH (3.15), always with its method; data=None leaves the property out, b"" sends it empty."""
-        n = 3 + len(method)
+    def put_auth(self, reason, method, data, props=b""):
+        """AUTH (3.15), always with its method; data=None leaves the property out, b"" sends it empty. props: a Reason
+        String, User Properties."""
+        n = 3 + len(method) + len(props)
         if data is not None:
             n += 3 + len(data)
         i = self._begin(0xF0, 1 + vbi_size(n) + n)
@@ -232,7 +233,8 @@ class Packets:
         i = put_data(out, i + 1, method)
         if data is not None:
             out[i] = 0x16
-            put_data(out, i + 1, data)
+            i = put_data(out, i + 1, data)
+        out[i : i + len(props)] = props
 
     def _outgoing_alias(self):
         """Which alias may stand for `out_topic`: its entry, or -1. A topic gets one when it is used again."""

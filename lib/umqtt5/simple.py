@@ -306,7 +306,8 @@ class MQTTClient:
 
     @property
     def answer(self):
-        """The properties of the last PUBACK, PUBREC, PUBCOMP, SUBACK or UNSUBACK: a new dict (props.decode)."""
+        """The properties of the last PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK or UNSUBACK, or last AUTH (all but
+        method and data): a new dict, see props.decode(). Those of a refusal are in the error's `props`."""
         if not self._engine.answer_props:
             return {}
         from .props import decode
