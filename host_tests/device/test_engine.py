@@ -441,3 +441,21 @@ def test_properties_of_auth_both_ways():
     w.feed(packet(0xF0, b"\x18" + bytes((len(said),)) + said))
     assert w.sent[-1] == packet(0xF0, b"\x18\x15\x15\x00\x01M\x16\x00\x03two" + b"\x26\x00\x04from\x00\x02us")
     assert decode(w.e.answer_props) == {"user_property": [("from", "them"), ("x", "y")]}
+
+
+def test_properties_of_every_acknowledgement():
+    w = Wire(ack_props={"user_property": [("a", "b"), ("a", "c")]}).up()
+    said = b"\x26\x00\x01a\x00\x01b\x26\x00\x01a\x00\x01c"
+    w.feed(publish(b"t", b"", 1, 5) + publish(b"t", b"", 2, 6) + b"\x62\x02\x00\x06")
+    i = w.publish(b"t", b"", False, 2, None)
+    w.flush()
+    pid = w.e.session.pid[i]
+    w.sent.pop()
+    w.feed(bytes((0x50, 2, pid >> 8, pid & 255)))
+    for header, ident, raw in zip((0x40, 0x50, 0x70, 0x62), (5, 6, 6, pid), w.sent):  # noqa: B905  MicroPython has no strict=
+        assert raw == packet(header, bytes((ident >> 8, ident & 255, 0, len(said))) + said), raw
+    assert len(w.sent) == 4
+    small = Wire(ack_props=said).up(maximum_packet_size=20)  # there they do not fit
+    small.feed(publish(b"t", b"", 1, 5))
+    assert small.sent == [b"\x40\x02\x00\x05"]
+    raises(ValueError, lambda: Wire(ack_props={"topic_alias": 1}))

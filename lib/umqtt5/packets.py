@@ -26,6 +26,7 @@ class Packets:
         self.session = session
         self.acks = bytearray(4 * _ACKS)  # a ring of (fixed header, reason, packet identifier: 2 bytes)
         self.ack_props = [b""] * _ACKS  # beside it: the properties of each
+        self.ack_always = b""  # those of each acknowledgement that has none of its own
         # Outgoing topic aliases (3.3.2.3.4), given by themselves: alias n is entry n - 1.
         self.alias_topic = [None] * aliases
         self.alias_used = [0] * aliases  # when, by alias_clock; the one used least recently gives way
@@ -118,7 +119,7 @@ class Packets:
         """Queue PUBACK, PUBREC, PUBREL or PUBCOMP (3.4 to 3.7)."""
         i = (self.ack_at + self.ack_count) % _ACKS
         self.ack_count += 1
-        self.ack_props[i] = props
+        self.ack_props[i] = props or self.ack_always
         a = 4 * i
         self.acks[a] = header
         self.acks[a + 1] = reason

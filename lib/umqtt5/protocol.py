@@ -48,6 +48,7 @@ class Engine(Login):
         session_expiry=None,
         republish=False,
         props=None,
+        ack_props=None,
         on_event=None,
     ):
         if not 0 <= keepalive <= 65535:
@@ -71,6 +72,7 @@ class Engine(Login):
         i = find(props, 0, len(props), 0x19)
         self.wants_response_information = i >= 0 and props[i] == 1
         self.republish = republish
+        self.ack_always = self.properties(ack_props, 4)
         self.on_event = on_event
         self.callback = None
         self.unmatched = 0  # PUBACK and PUBCOMP for a packet identifier not in use

@@ -34,7 +34,8 @@ class MQTTClient:
     redirects: how often a connect() follows the broker to another one (0x9C, 0x9D); TLS and authentication stay.
     republish: what was not acknowledged in a session that is gone is sent anew (True), or told to on_event.
     topic_aliases: how many the client may give to topics that it uses again; topic_alias_maximum: how many the
-    broker may. props: more CONNECT properties (a dict, or bytes from props.encode()).
+    broker may. props: more CONNECT properties (a dict, or bytes from props.encode()). ack_props: User Properties of
+    every PUBACK, PUBREC, PUBREL and PUBCOMP (left out where they do not fit tx, or the broker's Maximum Packet Size).
     on_event: called with (name, value), what no call can report: see reader.Reader.tell().
     Raises ValueError for arguments that do not go together."""
 
