@@ -77,7 +77,10 @@ class Connection:
 
     def close(self):
         """FIN: this side sends no more, and goes on reading, to see what the client does about it."""
-        self.sock.shutdown(socket.SHUT_WR)
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the client was faster, and has reset the connection already
 
     def reset(self):
         """RST. Nothing of the client can be seen afterwards."""
