@@ -270,10 +270,10 @@ def test_acknowledgements_in_order_when_they_pile_up():
     w = Wire().up()
     flush = w.flush
     w.flush = lambda: None  # nothing can be written for a while
-    w.feed(b"".join([publish(b"t", b"", 1 + i % 2, 50 - i) for i in range(7)]))
+    w.feed(b"".join([publish(b"t", b"", 1 + i % 2, 50 - i) for i in range(8)]))
     assert w.e.acks_full()
     w.flush = flush
-    assert [p.pid for p in sent(w)] == [50 - i for i in range(7)]
+    assert [p.pid for p in sent(w)] == [50 - i for i in range(8)]
 
 
 def test_pubrels_in_the_order_of_the_pubrecs():

@@ -52,8 +52,13 @@ class PeerError(MQTTError):
     # What the client's DISCONNECT says of it; `reason` holds the same code.
     code = 0x82
 
+    latest = (
+        0  # reason of the one made last: the engine parts with it, and `except ... as e` costs a frame on the heap
+    )
+
     def __init__(self, text, reason=None, said=None):
         super().__init__(text, self.code if reason is None else reason, said)
+        PeerError.latest = self.reason
 
     def __str__(self):
         return "the broker broke the protocol: " + super().__str__()
@@ -115,7 +120,10 @@ class Disconnected(OSError):
 class Reject(Exception):
     """Raise it in a message handler to acknowledge the message with `reason` (>= 0x80, MQTT 5.0, 3.4.2.1) instead
     of 0: the broker then regards it as dealt with, and does not send it again. props: a Reason String or User
-    Properties for the acknowledgement; they are left out where they do not fit tx."""
+    Properties for the acknowledgement; they are left out where they do not fit tx. Make it where you raise it: the
+    engine takes the one made last."""
+
+    latest = None  # as PeerError.latest
 
     def __init__(self, reason=0x83, props=None):
         super().__init__(reason)
@@ -123,6 +131,7 @@ class Reject(Exception):
             raise ValueError("Reject: 0x%02X is not for a PUBACK" % reason)
         self.reason = reason
         self.props = props
+        Reject.latest = self
 
 
 MQTTException = MQTTError  # as in umqtt

@@ -58,6 +58,7 @@ class Login(Reader):
         self.keepalive = self.own_keepalive
         self.max_out = _LARGEST  # as large as a packet can be, until CONNACK tells
         self.pinging = self.handler_raised = False
+        self.parting = None
         self.owed = 0
         self.last_tx = self.last_rx = now
         self.topics = [None] * (self.alias_maximum + 1) if self.alias_maximum else None
@@ -78,8 +79,8 @@ class Login(Reader):
     def work(self, now):
         try:
             self.exchange.work(now)
-        except Exception as e:
-            self._failed(e)
+        except BaseException:
+            self.broke()
             raise
 
     def send_connect(self, method, auth_data):
@@ -129,6 +130,7 @@ class Login(Reader):
         rx = self.rx
         if n == 2 and rx[1]:
             # The answer of a broker that knows only MQTT 3.1.1
+            self.parting = 0
             raise Refused("CONNACK of MQTT 3.1.1: this broker, or this listener, does not speak MQTT 5.0", 0x84)
         if n < 3 or rx[0] > 1:
             raise MalformedPacket("CONNACK")
@@ -181,7 +183,12 @@ class Login(Reader):
         self.exchange = None
         if self.session.sending:
             self.resend = 65536  # from the oldest on (4.4)
+            self.pending = True
         self.state = UP
+        if not self.max_packet:
+            self.quick = min(127, len(rx))
+        # What tx holds for refill(): with one byte of remaining length.
+        self.held_most = min(129, len(self.tx), self.max_out)
 
     def _session_gone(self):
         """The broker has no session of ours: what was in flight is sent anew, or reported lost."""
@@ -244,6 +251,7 @@ class Login(Reader):
     def _refusal(self, packet, reason, at, n):
         """The error for a CONNACK or DISCONNECT with a reason >= 0x80."""
         said = self._said(at, n)
+        self.parting = 0  # the server has spoken first
         if reason == 0x86 or reason == 0x87 or reason == 0x8C:
             error = AuthError(packet, reason, said, self.mechanism and self.mechanism.name)
         elif packet == "DISCONNECT":

@@ -44,15 +44,45 @@ class Message:
     def begin(self, h):
         """The fixed header's first byte."""
         self.qos = h >> 1 & 3
-        self.retain = bool(h & 1)
-        self.dup = bool(h & 8)
+        self.retain = h & 1 == 1
+        self.dup = h & 8 == 8
         if self.qos == 3 or (self.dup and not self.qos):  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
             raise MalformedPacket("PUBLISH flags")
 
-    def parse_topic(self, n):
+    def parse_usual(self, s, n):
+        """Whether it is one to the topic of subscription `s` alone, without further properties, at QoS 0 or 1: then
+        it is parsed, in fewer steps and with no check less."""
+        buf = self.buf
+        i = len(s.head)
+        if i + 6 > n or not self._begins(s.head, n):
+            return False
+        self.topic_end = i
+        if self.qos:
+            i += 2
+        if s.id:
+            if buf[i] != 2 or buf[i + 1] != 0x0B or buf[i + 2] != s.id:
+                return False
+            self.start = i + 3
+        else:
+            if buf[i]:
+                return False
+            self.start = i + 1
+        self.props_start = i + 1
+        self.topic_start = 2
+        self.topic_buf = buf
+        self.end = n
+        return True
+
+    def parse_topic(self, n, subscriptions):
         """The topic name; returns the index behind it."""
         self.topic_buf = self.buf
         self.topic_start = 2
+        i = 0
+        while i < len(subscriptions):
+            if self._begins(subscriptions[i].head, n):  # it needs no look at each byte
+                self.topic_end = len(subscriptions[i].head)
+                return self.topic_end
+            i += 1
         self.topic_end = i = field(self.buf, 0, n, True)
         if i > 2 and not topic(self.buf, 2, i):  # [MQTT-3.3.2-2]; empty: with an alias
             raise ProtocolError("PUBLISH to a topic with a wildcard", 0x90)
@@ -71,6 +101,9 @@ class Message:
         else:
             self.start = properties(buf, i, n, 3)
             self.props_start = i + vbi_size(vbi(buf, i, n))
+
+    def _begins(self, head, n):
+        return head and len(head) <= n and not self.buf.find(head, 0, len(head))
 
     # --- what a handler asks
 
@@ -128,41 +161,52 @@ class Message:
                 raise ProtocolError("a subscription identifier that was never sent")
             i = skip(self.buf, i)
 
-    def by_number(self, subscriptions):
+    def by_number(self, session):
         """Hand it to the handlers of its Subscription Identifiers (3.3.4). True where there was one."""
-        found = False
+        found = 0
         i = self.props_start
         while i < self.start:
-            if self.buf[i] == 0x0B and self._hand(subscriptions, vbi(self.buf, i + 1, self.start)):
-                found = True
+            if self.buf[i] == 0x0B:
+                found += self._hand(session, vbi(self.buf, i + 1, self.start))
             i = skip(self.buf, i)
-        return found
+        if found != 1 or self.start - self.props_start != 2:
+            session.usual = None
+        return found > 0
 
-    def _hand(self, subscriptions, number):
-        found = False
-        i = 0
-        while i < len(subscriptions):
-            s = subscriptions[i]
+    def _hand(self, session, number):
+        found = i = 0
+        while i < len(session.subscriptions):
+            s = session.subscriptions[i]
             if s.id == number and s.handler:
+                if s.head and number < 128:
+                    session.usual = s
                 s.handler(self)
-                found = True
+                found += 1
             i += 1
         return found
 
-    def by_filter(self, subscriptions, all):
+    def by_filter(self, session, all, callback):
         """Hand it to the handlers whose topic filter matches; all=False: of those that have no Subscription
-        Identifier. True where there was one."""
-        found = False
-        i = 0
-        while i < len(subscriptions):
-            s = subscriptions[i]
+        Identifier; or to the callback, where there is none."""
+        found = handled = i = 0
+        while i < len(session.subscriptions):
+            s = session.subscriptions[i]
             i += 1
-            if s.handler and (all or not s.id) and self._matches(s):
-                s.handler(self)
-                found = True
-        return found
+            if (all or not s.id) and self._matches(s):
+                found += 1
+                if s.head and s.id < 128:
+                    session.usual = s
+                if s.handler:
+                    s.handler(self)
+                    handled += 1
+        if not handled and callback:
+            callback(self.topic, self.payload)
+        if found != 1:
+            session.usual = None
 
     def _matches(self, s):
+        if s.head and self.topic_start:  # it lies in rx
+            return self.topic_end == len(s.head) and self._begins(s.head, self.topic_end)
         return matches(s.match, self.topic_buf, self.topic_start, self.topic_end)
 
     def solicited(self, subscriptions):

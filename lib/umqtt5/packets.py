@@ -18,6 +18,17 @@ _ACKS = const(8)  # acknowledgements that wait to be written; while the queue is
 _NO_RESEND = const(-1)
 
 
+def refill(e, msg):
+    """Put another payload behind what tx still holds (Packets.held): the packet's size, 0 where that cannot be."""
+    n = len(msg) + e.held_at
+    if n > e.held_most or type(msg) is not bytes:
+        return 0
+    tx = e.tx
+    tx[1] = n - 2
+    tx[e.held_at : n] = msg
+    return n
+
+
 class Packets:
     """The outgoing half of the engine. Owns `tx`; refers to the session."""
 
@@ -41,6 +52,11 @@ class Packets:
         self.out_topic = self.out_msg = self.out_props = b""
         self.out_flags = self.out_pid = 0
         self.out_alias = -1
+        # Whose PUBLISH stands in tx, whole but for the payload, and may be sent again with another (refill()): its
+        # topic (bytes) where it has no properties, or its Publisher. None: it does not, or something waits to go out,
+        # or the connection is not UP: a publish that finds itself here has nothing else to check.
+        self.held = None
+        self.held_flags = self.held_at = self.held_most = 0
         self.reset()
 
     def reset(self):
@@ -50,7 +66,9 @@ class Packets:
         self.tail = None  # the payload that did not fit: written after `out`, from the caller's own bytes
         self.midway = False  # part of a packet is out, or may be
         self.greeted = False  # CONNECT is out
+        self.held = None
         self.ack_at = self.ack_count = 0
+        self.pending = False  # next() may have something: an acknowledgement, a message to be resent, a ping
         self.ping_due = False
         self.resend = _NO_RESEND  # the age of the packet resent last (session.oldest)
         self.anew = False  # what is resent is sent anew: the session is gone
@@ -86,6 +104,8 @@ class Packets:
         there is something to write now."""
         if self.left:
             return True
+        if not self.pending:
+            return False
         if self.ack_count:
             self._next_ack()
             return True
@@ -97,11 +117,13 @@ class Packets:
             self.tx[1] = 0
             self._ready(2)
             return True
+        self.pending = self.resend != _NO_RESEND  # it waits for quota
         return False
 
     # --- small parts
 
     def _ready(self, n):
+        self.held = None
         self.off = 0
         self.left = n
 
@@ -116,15 +138,28 @@ class Packets:
         return put_vbi(self.out, 1, n)
 
     def _ack(self, header, reason, pid, props=b""):
-        """Queue PUBACK, PUBREC, PUBREL or PUBCOMP (3.4 to 3.7)."""
+        """PUBACK, PUBREC, PUBREL or PUBCOMP (3.4 to 3.7): built at once, or queued behind what waits."""
+        self.held = None
+        if reason or props or self.left or self.pending or self.ack_always:
+            self._queue_ack(header, reason, pid, props or self.ack_always)
+        else:
+            self.tx[0] = header
+            self.tx[1] = 2
+            self.tx[2] = pid >> 8
+            self.tx[3] = pid & 0xFF
+            self.off = 0
+            self.left = 4
+
+    def _queue_ack(self, header, reason, pid, props):
+        self.pending = True
         i = (self.ack_at + self.ack_count) % _ACKS
         self.ack_count += 1
-        self.ack_props[i] = props or self.ack_always
-        a = 4 * i
-        self.acks[a] = header
-        self.acks[a + 1] = reason
-        self.acks[a + 2] = pid >> 8
-        self.acks[a + 3] = pid & 0xFF
+        self.ack_props[i] = props
+        i *= 4
+        self.acks[i] = header
+        self.acks[i + 1] = reason
+        self.acks[i + 2] = pid >> 8
+        self.acks[i + 3] = pid & 0xFF
 
     def _next_ack(self):
         i = self.ack_at
@@ -295,12 +330,25 @@ class Packets:
             i += 2
         i = self._put_props(i)
         self.off = 0
+        self.held = None
         if n <= len(tx):
             tx[i:n] = self.out_msg
             self.left = n
+            if n < 130 and not self.out_props and not self.pending and self._lasting():
+                self.hold(self.out_topic, i)
         else:
             self.tail = self.out_msg
             self.left = i
+
+    def _lasting(self):
+        """Whether the next PUBLISH to this topic will look the same: not before its alias stands for it."""
+        return not self.alias_limit or len(self.out_topic) < 4 or not self.tx[3]
+
+    def hold(self, owner, at):
+        """tx holds a PUBLISH of `owner` whose payload begins at `at`."""
+        self.held = owner
+        self.held_flags = self.out_flags
+        self.held_at = at
 
     def _put_topic(self, i):
         tx = self.tx
@@ -339,10 +387,11 @@ class Packets:
             return n
         return i
 
-    def put_encoded(self, head):
-        """The PUBLISH of out_msg and out_flags at QoS 0, with topic and properties encoded in `head` (bytes). False
-        where it does not fit tx, or is too large for the broker: nothing is built then."""
+    def put_encoded(self, owner):
+        """The PUBLISH of out_msg and out_flags at QoS 0, with topic and properties as its Publisher, `owner`, encoded
+        them. False where it does not fit tx, or is too large for the broker: nothing is built."""
         tx = self.tx
+        head = owner.head
         n = len(head) + len(self.out_msg)
         i = 2 if n < 128 else 1 + vbi_size(n)
         if i + n > len(tx) or i + n > self.max_out:
@@ -358,6 +407,9 @@ class Packets:
         tx[i:n] = self.out_msg
         self.off = 0
         self.left = n
+        self.held = None
+        if n < 130 and not self.pending:
+            self.hold(owner, i)
         return True
 
     def _resend(self):
@@ -412,17 +464,44 @@ class Packets:
         self.out_pid = s.pid[i]
         try:
             self.put_publish()
-        except Exception:
+        except:  # a name would put the frame on the heap
             s.release(i)
             s.answered(i, 0)
             raise
+        self._charge(i)
+        return i
+
+    def again(self, msg):
+        """What tx holds, at QoS > 0, with another payload: its slot. -1 where that cannot be done so; start_publish()
+        knows how, or why not."""
+        if not self.may_publish():
+            return -1
+        n = refill(self, msg)
+        if not n:
+            return -1
+        i = self.session.take(PUBACK if self.held_flags & 2 else PUBREC)
+        if i >= 0:
+            self.off = 0
+            self.left = n
+            self.out_flags = self.held_flags
+            self.out_topic = self.held
+            self.out_msg = msg
+            self.out_props = b""
+            n = self.session.pid[i]
+            self.tx[4 + self.tx[3]] = n >> 8  # behind the topic
+            self.tx[5 + self.tx[3]] = n & 0xFF
+            self._charge(i)
+        return i
+
+    def _charge(self, i):
+        """Slot i holds the PUBLISH that goes out now."""
+        s = self.session
         self.quota -= 1
         s.charged[i] = 1
         s.topic[i] = self.out_topic
         s.msg[i] = self.out_msg
         s.flags[i] = self.out_flags
         s.props[i] = self.out_props
-        return i
 
     def _no_room(self):
         text = "too many messages in flight: receive_maximum=%d, the broker's %d"

@@ -16,7 +16,8 @@ from .codec import find, properties, u16, u32, vbi, vbi_size
 from .errors import MalformedPacket, ProtocolError, Reject, ResourceError
 from .login import Login
 from .message import Message
-from .reader import UP
+from .packets import Packets
+from .reader import UP, Reader
 from .session import DONE, PUBACK, PUBCOMP, PUBREC, SUBACK, UNSUBACK, Session
 
 # The reasons that a server may give (3.4.2.1, 3.5.2.1; 3.6.2.1, 3.7.2.1; 3.9.3; 3.11.3).
@@ -75,6 +76,9 @@ class Engine(Login):
         self.ack_always = self.properties(ack_props, 4)
         self.on_event = on_event
         self.callback = None
+        # Bound once: a bound method is an object on the heap.
+        self.to_handlers = self._dispatch
+        self.to_callback = self._call_back
         self.unmatched = 0  # PUBACK and PUBCOMP for a packet identifier not in use
         self.message = Message(self.rx)
         self.reject_props = b""
@@ -97,9 +101,31 @@ class Engine(Login):
     def _publish(self, n):  # 3.3
         m = self.message
         m.begin(self.head[0])
+        s = self.session.usual
+        if s is not None and self.size == n and m.qos < 2 and m.parse_usual(s, n):
+            return self._publish_usual(s, m)
+        return self._publish_any(m, n)
+
+    def _publish_usual(self, s, m):
+        """As the message before, which s.handler alone took."""
+        if not m.qos:
+            self._hand(s.handler or self.to_callback)
+            return self.head[0]
+        pid = u16(self.rx, m.topic_end)
+        if not pid or self.session.receiving or self.owed >= self.session.size:
+            return self._publish_any(m, m.end)
+        h = self.head[0]
+        self.owed += 1
+        pid = self._hand(s.handler or self.to_callback) << 16 | pid
+        if self.state == UP:
+            self.owed -= 1
+            self._answer_with(0x40, pid >> 16, pid & 0xFFFF)
+        return h
+
+    def _publish_any(self, m, n):
         if self.size > n:
             self._must_fit(2 + u16(self.rx, 0))
-        i = m.parse_topic(n)
+        i = m.parse_topic(n, self.session.subscriptions)
         pid = 0
         if m.qos:
             pid = self._pid(i, n)
@@ -115,7 +141,7 @@ class Engine(Login):
         if m.qos > self.max_qos and self.known_session and not m.solicited(self.session.subscriptions):  # 3.3.4
             raise ProtocolError("a message that nobody asked for, above the maximum QoS", 0x9B)
         if not m.qos:
-            self._deliver(m)
+            self._hand(self.to_handlers)
             return self.head[0]
         return self._publish1(m, pid) if m.qos == 1 else self._publish2(m, pid)
 
@@ -147,10 +173,10 @@ class Engine(Login):
             return 0
         h = self.head[0]
         self._owe(1)
-        reason = self._deliver(m)
+        reason = self._hand(self.to_handlers)
         if self.state == UP:  # the handler may have disconnected
             self.owed -= 1
-            self._ack(0x40, reason, pid, self.reject_props)
+            self._answer_with(0x40, reason, pid)
         return h
 
     def _must_fit(self, n):
@@ -191,36 +217,49 @@ class Engine(Login):
             return 0
         self._owe(1)
         h = self.head[0]
-        reason = self._deliver(m)
+        reason = self._hand(self.to_handlers)
         if reason < 0x80:
             s.receive(pid)
         else:
             self.owed -= 1
         if self.state == UP:
-            self._ack(0x50, reason, pid, self.reject_props)
+            self._answer_with(0x50, reason, pid)
         return h
 
-    def _deliver(self, m):
-        """Hand the message to its handlers (or the callback): the reason for its acknowledgement."""
-        self.reject_props = b""
-        reason = 0
-        # Whatever leaves the handler, got() finds these set, and takes them back.
-        self.in_handler = self.handler_raised = True
+    def _hand(self, handler):
+        """handler(message), a message handler: 0, or the reason with which it rejects the message."""
+        # Whatever else leaves the handler, broke() finds these set, and takes them back.
+        self.in_handler = True
+        self.handler_raised = True
         try:
-            self._dispatch(m)
-        except Reject as e:
-            reason = e.reason
-            self.reject_props = self.properties(e.props, 4)
-        self.in_handler = self.handler_raised = False
-        return reason
+            handler(self.message)
+            handler = 0
+        except Reject:
+            handler = self._rejected()
+        self.in_handler = False
+        self.handler_raised = False
+        return handler
+
+    def _answer_with(self, header, reason, pid):
+        self._ack(header, reason, pid, self.reject_props if reason else b"")
+
+    def _call_back(self, m):
+        if self.callback:
+            self.callback(m.topic, m.payload)
+
+    def _rejected(self):
+        reject = Reject.latest or Reject()
+        Reject.latest = None
+        self.reject_props = self.properties(reject.props, 4)
+        return reject.reason
 
     def _dispatch(self, m):
-        s = self.session.subscriptions
+        s = self.session
         # Not by number in a session that another life of this device has made: its numbers may be others.
         if self.known_session and m.props_start < m.start and m.by_number(s):
             return
-        if not m.by_filter(s, not (self.known_session and self.identifiers)) and self.callback:
-            self.callback(m.topic, m.payload)
+        s.usual = None
+        m.by_filter(s, not (self.known_session and self.identifiers), self.callback)
 
     def _answer(self, n, packet):
         """Parse PUBACK, PUBREC, PUBREL, PUBCOMP (3.4.2): the packet identifier. The reason is `self.said_reason`.
@@ -327,7 +366,7 @@ class Engine(Login):
                 raise ValueError("retain: the broker does not keep messages")
         if self.out_topic is not self.topic_ok:
             self.out_topic = self.topic(self.out_topic)
-        if isinstance(self.out_msg, str):
+        if type(self.out_msg) is not bytes and isinstance(self.out_msg, str):
             self.out_msg = self.out_msg.encode()
         self.out_props = self.properties(self.out_props, 3) if self.out_props else b""
         self.out_alias = self._outgoing_alias() if self.alias_limit else -1
@@ -421,3 +460,12 @@ Engine.handlers = (
     Engine._disconnect,
     Engine._auth,
 )
+
+# What runs for each message is found in the first table that is searched, not in the third or fourth.
+for _base, _names in (
+    (Packets, ("start_publish", "again", "put_publish", "_charge", "_put_topic", "_put_props", "_outgoing_alias")),
+    (Packets, ("may_publish", "wrote", "next", "_ack", "_next_ack")),
+    (Reader, ("pull", "timer")),
+):
+    for _name in _names:
+        setattr(Engine, _name, getattr(_base, _name))

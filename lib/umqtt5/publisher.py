@@ -4,6 +4,7 @@ Loaded with the first client.publisher().
 """
 
 from .codec import put_data, put_vbi, vbi_size
+from .packets import refill
 from .reader import UP
 
 
@@ -24,20 +25,24 @@ class Publisher:
         head = bytearray(2 + len(topic) + vbi_size(len(props)) + len(props))
         i = put_vbi(head, put_data(head, 0, topic), len(props))
         head[i:] = props
-        self._head = bytes(head)
+        self.head = bytes(head)
 
     def publish(self, msg):
         """Publish `msg` (str or bytes), as client.publish() does. Allocates nothing where msg is bytes."""
         e = self._engine
+        if e.held is self:  # tx has all but the payload
+            n = refill(e, msg)
+            if n:
+                return self._client._send(n)
         if self._qos or e.state != UP or (self._retain and not e.retain_available):
             return self._client.publish(self._topic, msg, self._retain, self._qos, self._props)
         if isinstance(msg, str):
             msg = msg.encode()
-        if e.left or e.ack_count:
+        if e.left or e.pending:
             self._client._flush(None)
         e.out_msg = msg
         e.out_flags = self._retain
-        if e.put_encoded(self._head):
+        if e.put_encoded(self):
             self._client._flush(None)
             return None
         return self._client.publish(self._topic, msg, self._retain, 0, self._props)

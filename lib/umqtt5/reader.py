@@ -10,7 +10,7 @@ from errno import ETIMEDOUT
 from time import ticks_diff
 
 from .codec import u16, vbi, vbi_size
-from .errors import Disconnected, MalformedPacket, ProtocolError, Refused, ResourceError
+from .errors import MalformedPacket, PeerError, ProtocolError, ResourceError
 from .packets import Packets
 
 # Engine.state
@@ -27,6 +27,7 @@ _DRAIN = const(3)
 
 _SCRATCH = const(64)
 _VIEWS = const(16)
+ENDED = const(-1)  # see Reader.pull()
 _NEVER = const(0x1FFFFFFF)  # ms; longer than any interval of MQTT's, and no more than a small integer
 
 # 2.1.3: the flags of each packet type that a server may send; _ANY: PUBLISH; _NONE: not a server's.
@@ -55,8 +56,11 @@ class Reader(Packets):
         self.state = CLOSED
         self.in_handler = False
         self.handler_raised = False  # the exception on its way is a message handler's: the connection is whole
-        self.parting = 0  # after an error: the reason for our DISCONNECT, 0 for none
-        self.moved = None  # bytes that the driver's last read or write moved: a name of its own saves a word of frame
+        # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the
+        # error says. 0x80 to 0x82, 0x95 and what a rule names: never 0x87, which is the server's alone.
+        self.parting = None
+        self.now = 0  # ticks, ms
+        self.quick = -1  # a body of so many bytes is read at once with its header; -1: none (max_packet, before UP)
         self.last_tx = self.last_rx = self.pinged = 0  # ticks, ms
         self.pinging = False
         self.oversized = 0
@@ -65,19 +69,53 @@ class Reader(Packets):
 
     # --- what the driver calls
 
+    def pull(self, stream):
+        """Read what is needed next by stream.readinto(buffer, n), and deal with it: one packet at most. The driver
+        sets `now` before (ticks, ms). Returns the first byte of a PUBLISH dealt with, 0 after anything else, None
+        where nothing more has come, ENDED where the stream has.
+
+        Raises what is wrong with the packet, or what a handler raised: the driver calls broke() then. There is no
+        `try` here: it would put the frame on the heap."""
+        n = stream.readinto(self.into, self.need)
+        if not n:
+            return ENDED if n == 0 else None
+        self.last_rx = self.now
+        if n != 2 or self.part or self.have:
+            return self._got(n)
+        # A fixed header at once, as nearly always: its body in the same turn.
+        n = self.head[1]
+        h = self.head[0]
+        if n > self.quick or (h & 0xF0 != 0x30 and h & 0x0F != _FLAGS[h >> 4]):
+            return self._got(2)
+        self.size = self.want = n
+        if n:
+            n = stream.readinto(self.rx, n)
+            if n != self.want:
+                self._body(self.want)
+                return self._got(n) if n else None  # its end shows at the next read
+        return self.handlers[h >> 4](self, n)
+
     def got(self, n, now):
-        """The driver has read n > 0 bytes into `into`. Returns the first byte of a PUBLISH dealt with, else 0.
-        Raises what is wrong with the packet, or what a handler raised (handler_raised is set then)."""
-        self.last_rx = now
+        """For a driver that reads by itself: it has read n > 0 bytes into `into`. Returns, and raises, as pull()
+        does, but broke() has been called."""
+        self.last_rx = self.now = now
         try:
-            if self.part == _BODY:
-                return self._got_body(n)
-            return self._got_head(n)
-        except BaseException as e:
-            self.in_handler = False
-            if not self.handler_raised:
-                self._failed(e)
+            return self._got(n)
+        except BaseException:
+            self.broke()
             raise
+
+    def broke(self):
+        """An exception has left pull(). State is FAILED now; or UP, and handler_raised is set, where the exception is
+        a message handler's own: the connection is whole."""
+        self.in_handler = False
+        if not self.handler_raised and self.state != FAILED:
+            self._failed(PeerError.latest or 0x80 if self.parting is None else self.parting)
+
+    def _got(self, n):
+        if self.part == _BODY:
+            return self._got_body(n)
+        return self._got_head(n)
 
     def _got_body(self, n):
         self.need -= n
@@ -128,25 +166,29 @@ class Reader(Packets):
             left = self.timeout - quiet
             if left <= 0:
                 self._silent("the rest of a packet")
-        if self.state == UP and self.keepalive:
-            ms = self.keepalive * 1000
-            if self.pinging:
-                ms = min(self.timeout, ms // 2) - ticks_diff(now, self.pinged)
-                if ms <= 0:
-                    self._silent("PINGRESP")
-            else:
-                # A little early: the interval must not exceed the keep alive [MQTT-3.1.2-20]. Nothing received for
-                # so long asks for a ping too, or a board that publishes QoS 0 into a black hole never notices.
-                ms -= ms // 16 + max(quiet, ticks_diff(now, self.last_tx))
-                if ms <= 0:
-                    self.ping(now)
-                    return 0
-            left = min(left, ms)
+        if self.keepalive and self.state == UP:
+            left = min(left, self._keep_alive(now, quiet))
         return left
+
+    def _keep_alive(self, now, quiet):
+        ms = self.keepalive * 1000
+        if self.pinging:
+            ms = min(self.timeout, ms // 2) - ticks_diff(now, self.pinged)
+            if ms <= 0:
+                self._silent("PINGRESP")
+            return ms
+        # A little early: the interval must not exceed the keep alive [MQTT-3.1.2-20]. Nothing received for so long
+        # asks for a ping too, or a board that publishes QoS 0 into a black hole never notices.
+        ms -= ms // 16 + max(quiet, ticks_diff(now, self.last_tx))
+        if ms > 0:
+            return ms
+        self.ping(now)
+        return 0
 
     def ping(self, now):
         """Queue PINGREQ (3.12); its answer is due within min(timeout, keepalive / 2)."""
-        self.ping_due = True
+        self.ping_due = self.pending = True
+        self.held = None
         if not self.pinging:
             self.pinging = True
             self.pinged = now
@@ -171,6 +213,8 @@ class Reader(Packets):
         if self.state == CONNECTING or self.state == FAILED:
             self.wipe()
         self.state = CLOSED
+        self.quick = -1
+        self.held = None
         self.exchange = None
         self.left = 0
         self.tail = None
@@ -220,6 +264,7 @@ class Reader(Packets):
         room = len(self.rx)
         if n > room:
             if t != 3:
+                self.parting = 0x95
                 raise ResourceError("a packet of %d bytes from the broker needs rx_size=%d" % (n, n), 0x95)
             self.want = room  # its start is kept: topic and packet identifier are needed
         self.size = n
@@ -254,24 +299,18 @@ class Reader(Packets):
 
     # --- errors and events
 
-    def _failed(self, error):
-        """An error of the connection's (not one of a handler's) is about to be raised."""
+    def _failed(self, parting):
+        """An error of the connection's (not one of a handler's) is about to be raised, or is on its way."""
         self.state = FAILED
+        self.quick = -1
+        self.held = None
         self.exchange = None
-        # What our DISCONNECT says (3.14.2.1); 0 where the server spoke first: then we only close.
-        # 0x80 to 0x82 and 0x95 and what a rule names: never 0x87, which is the server's alone.
-        if isinstance(error, (Disconnected, Refused)) and error.reason is not None:
-            self.parting = 0
-        elif isinstance(error, ResourceError):
-            self.parting = 0x95
-        else:
-            self.parting = getattr(error, "reason", None) or 0x80
+        self.parting = parting
+        PeerError.latest = 0
 
     def _silent(self, what):
-        e = OSError(ETIMEDOUT, what + " did not come")
-        self._failed(e)
-        self.parting = 0  # nobody would hear it
-        raise e
+        self._failed(0)  # nobody would hear it
+        raise OSError(ETIMEDOUT, what + " did not come")
 
     def tell(self, event, value):
         """on_event(event, value): something that no call of the application's can report.

@@ -12,9 +12,10 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from .errors import Disconnected, ProtocolError, Refused
 from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for it, at umqtt's place
+from .packets import refill
 from .protocol import Engine
-from .reader import FAILED, UP
-from .session import Subscription, check_filter
+from .reader import ENDED, FAILED, UP
+from .session import DONE, Subscription, check_filter
 from .transport import POLLIN, POLLOUT, addresses, connected, context, poller, secure, start
 
 _TLS = "TLS handshake"
@@ -155,38 +156,67 @@ class MQTTClient:
         wait=False returns when it is sent; it waits only where the broker's Receive Maximum, or our table, is used
         up. Inside a handler it never waits. A refusal that nobody waits for is told to on_event: "refused".
         Raises ValueError, Refused, ResourceError, OSError."""
-        e = self._engine
-        if e.left or e.ack_count:
+        # No name for the engine, and no call with three arguments: the frame would go to the heap (tools/frames.py).
+        if topic is self._engine.held and not (qos or retain or props or self._engine.held_flags):
+            qos = refill(self._engine, msg)
+            if qos:  # as the publish before: what tx holds needed another payload only
+                self._send(qos)
+                return
+        if self._engine.left or self._engine.pending:
             self._flush(None)
-        e.out_flags = qos << 1 | (1 if retain else 0)
         if qos:
             self._room()
-        e.out_topic = topic
-        e.out_msg = msg
-        e.out_props = props
-        qos = e.publish()  # the slot; no further name, and no word more on the stack: see Packets.out_topic
-        if qos < 0 or e.in_handler or not wait:
-            self._flush(None)
-            if qos >= 0:
-                e.session.release(qos)
-        else:
-            self._acknowledged(qos)
+        self._engine.out_topic = topic
+        self._engine.out_msg = msg
+        self._engine.out_props = props
+        self._engine.out_flags = qos << 1 | (1 if retain else 0)
+        self._publish(wait)
 
     def _room(self):
         """Wait while the broker's Receive Maximum, or our table, is used up."""
-        e = self._engine
-        if e.in_handler:
-            return
         self._until = self._deadline()  # of the publish as a whole
-        while e.state == UP and not e.may_publish():
-            flags = e.out_flags
+        e = self._engine
+        while not e.may_publish() and e.state == UP and not e.in_handler:
             self._doing = "waiting for room in flight"
             self._turn(self._until)
-            e.out_flags = flags  # a handler may have published
 
-    def _acknowledged(self, i):
-        self._doing = "PUBACK" if self._engine.out_flags & 2 else "PUBREC or PUBCOMP"
-        self._finish(i, self._until)
+    def _publish(self, wait):
+        e = self._engine
+        i = -1
+        if e.out_topic is e.held and e.out_flags == e.held_flags and e.out_flags & 6 and not e.out_props:
+            i = e.again(e.out_msg)
+        if i < 0:
+            i = e.publish()
+        if i >= 0 and wait and not e.in_handler:
+            self._doing = "PUBACK" if e.out_flags & 2 else "PUBREC or PUBCOMP"
+            self._finish(i, self._until)
+            return
+        self._flush(None)
+        if i >= 0:
+            e.session.release(i)
+
+    def _send(self, n):
+        """Write the n bytes of tx that refill() made."""
+        self._engine.left = n
+        try:
+            n = self.sock.write(self._engine.tx, 0, n)
+        except:  # two words of frame less than with a name
+            self._last_words()
+            raise
+        if n == self._engine.left:
+            self._engine.left = 0
+            self._engine.last_tx = ticks_ms()
+        else:
+            self._send_rest(n)
+
+    def _send_rest(self, n):
+        e = self._engine
+        e.held = None
+        e.off = 0
+        e.midway = True
+        if n:
+            e.wrote(n, ticks_ms())
+        self._flush(None)
 
     def publisher(self, topic, qos=0, retain=False, props=None):
         """An object whose publish(msg) publishes to `topic` with everything but the payload encoded once."""
@@ -255,26 +285,32 @@ class MQTTClient:
         """Wait for a message, without limit, and deal with it. A dead link is noticed where keepalive is not 0.
 
         Returns the first byte of the PUBLISH. Raises OSError, PeerError, and what a handler raises."""
-        self._outside()
+        e = self._engine
+        if e.state != UP or e.in_handler:
+            self._outside()
         while True:
-            op = self._turn(None)
+            op = self._receive(None)
             if op:
-                self._flush(None)
+                if e.left or e.pending:
+                    self._flush(None)
                 return op
+            if op is None:
+                self._wait_or_abort(POLLIN, None)
 
     def check_msg(self):
         """Deal with what has come, at most one message, without waiting for more. Allocates nothing.
 
         Returns the first byte of the PUBLISH, or None. Raises as wait_msg()."""
-        self._outside()
+        e = self._engine
+        if e.state != UP or e.in_handler:
+            self._outside()
         while True:
             op = self._receive(None)
             if op is None:
                 self._timer()
-                self._flush(None)
-                return None
-            if op:
-                self._flush(None)
+            if op != 0:
+                if e.left or e.pending:
+                    self._flush(None)
                 return op
 
     def ping(self):
@@ -423,12 +459,12 @@ class MQTTClient:
         """One write. False where the stream took nothing."""
         e = self._engine
         try:
-            e.moved = self.sock.write(e.out, e.off, e.left)
-        except BaseException:
+            n = self.sock.write(e.out, e.off, e.left)
+        except:  # a name would put the frame on the heap
             self._last_words()
             raise
-        if e.moved:
-            e.wrote(e.moved, ticks_ms())
+        if n:
+            e.wrote(n, ticks_ms())
             return True
         e.midway = True  # TLS may hold the bytes: only the same may follow
         return False
@@ -436,7 +472,7 @@ class MQTTClient:
     def _wait_or_abort(self, events, deadline):
         try:
             self._wait(events, deadline)
-        except BaseException:
+        except:  # a name would put the frame on the heap
             self._abort()
             raise
 
@@ -457,32 +493,29 @@ class MQTTClient:
             self._abort()
 
     def _receive(self, deadline):
-        """Write what is due, then one read. Returns None where nothing has come, else what Engine.got() returns."""
+        """Write what is due, then one read. Returns what Engine.pull() does."""
         e = self._engine
+        if e.left or e.pending:
+            self._flush(deadline)
         if self.sock is None:  # a handler has disconnected
             e._ready_for_use()
-        if e.left or e.next():
-            self._flush(deadline)
-        return self._read()
-
-    def _read(self):
-        e = self._engine
+        e.now = ticks_ms()
         try:
-            e.moved = self.sock.readinto(e.into, e.need)
-            if e.moved:
-                return e.got(e.moved, ticks_ms())
-            if e.moved is None:
-                return None
-            self._closed()
-        except BaseException:
+            deadline = e.pull(self.sock)
+        except:  # a name would put the frame on the heap
+            e.broke()
             self._abort()
             raise
+        if deadline == ENDED:
+            self._ended()
+        return deadline
 
-    def _closed(self):
+    def _ended(self):
+        self._abort()
         raise OSError(ECONNRESET, "closed by the broker; " + self._doing)
 
     def _turn(self, deadline):
-        """One read, or a wait. Returns what Engine.got() returns, None after a wait."""
+        """One read, or a wait. Returns what Engine.pull() does, None after a wait."""
         op = self._receive(deadline)
         if op is None:
             self._wait_or_abort(POLLIN, deadline)
@@ -513,20 +546,24 @@ class MQTTClient:
         self._poll.ipoll(ms)
 
     def _finish(self, i, deadline):
-        """Wait for the answer to slot i: its reason code. Refused where it is >= 0x80."""
-        e = self._engine
+        """Write, and wait for the answer to slot i: its reason code. Refused where it is >= 0x80."""
         try:
             self._flush(deadline)
-            while e.answer(i) is None:
+            while self._engine.session.state[i] != DONE:
                 self._turn(deadline)
-            deadline = e.answer(i)  # from here on the reason: one name less in the frame, see tools/frames.py
-        finally:
-            e.session.release(i)
-        if e.left or e.ack_count:
+        except:  # a name would put the frame on the heap
+            self._engine.session.release(i)
+            raise
+        self._engine.session.release(i)
+        if self._engine.left or self._engine.pending:
             self._flush(None)
-        if deadline >= 0x80:
-            raise Refused(self._doing, deadline, self.answer.get("reason_string"))
-        return deadline
+        i = self._engine.session.reason[i]
+        if i >= 0x80:
+            self._refused(i)
+        return i
+
+    def _refused(self, reason):
+        raise Refused(self._doing, reason, self.answer.get("reason_string"))
 
     def _abort(self):
         """An exception is on its way. Close, but where it is a handler's own: then the connection is whole."""
