@@ -49,29 +49,36 @@ class Message:
         if self.qos == 3 or (self.dup and not self.qos):  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
             raise MalformedPacket("PUBLISH flags")
 
-    def parse_usual(self, s, n):
-        """Whether it is one to the topic of subscription `s` alone, without further properties, at QoS 0 or 1: then
-        it is parsed, in fewer steps and with no check less."""
-        buf = self.buf
-        i = len(s.head)
-        if i + 6 > n or not self._begins(s.head, n):
+    def is_usual(self, s, h, n):
+        """Whether it is one for subscription `s` alone, without further properties, at QoS 0 or 1: then it is parsed,
+        in fewer steps and with no check less."""
+        i = s.size
+        if h & 0xFE == 0x30:
+            if n < i or self.buf.find(s.whole, 0, i):
+                return False
+        elif h & 0xF6 != 0x32 or n < i + 2 or not self._begins_at_qos1(s):
             return False
-        self.topic_end = i
-        if self.qos:
-            i += 2
-        if s.id:
-            if buf[i] != 2 or buf[i + 1] != 0x0B or buf[i + 2] != s.id:
-                return False
-            self.start = i + 3
         else:
-            if buf[i]:
-                return False
-            self.start = i + 1
-        self.props_start = i + 1
+            i += 2
+        self.qos = h >> 1 & 3
+        self.dup = h & 8 == 8
+        self.retain = h & 1 == 1
+        self.topic_buf = self.buf
         self.topic_start = 2
-        self.topic_buf = buf
+        self.topic_end = len(s.head)
+        self.props_start = i - 2 if s.id else i
+        self.start = i
         self.end = n
         return True
+
+    def _begins_at_qos1(self, s):
+        buf = self.buf
+        i = len(s.head)
+        if buf.find(s.head, 0, i):
+            return False
+        if s.id:
+            return buf[i + 2] == 2 and buf[i + 3] == 0x0B and buf[i + 4] == s.id
+        return not buf[i + 2]
 
     def parse_topic(self, n, subscriptions):
         """The topic name; returns the index behind it."""

@@ -474,7 +474,7 @@ class Packets:
     def again(self, msg):
         """What tx holds, at QoS > 0, with another payload: its slot. -1 where that cannot be done so; start_publish()
         knows how, or why not."""
-        if not self.may_publish():
+        if not self.quota or self.session.sending >= self.session.size:
             return -1
         n = refill(self, msg)
         if not n:

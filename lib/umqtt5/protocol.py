@@ -28,6 +28,18 @@ _OUR_DISCONNECTS = b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99"  
 _UNSUB_REASONS = b"\x00\x11\x80\x83\x87\x8f\x91"
 
 
+def _hand(e, handler):
+    """handler(message), a message handler: 0, or the reason with which it rejects the message."""
+    e.in_handler = True  # broke() finds it set when anything else leaves the handler
+    try:
+        handler(e.message)
+        handler = 0
+    except Reject:
+        handler = e._rejected()
+    e.in_handler = False
+    return handler
+
+
 class Engine(Login):
     """See the top of the file. Takes the keyword arguments of MQTTClient that concern MQTT; makes every buffer."""
 
@@ -77,6 +89,7 @@ class Engine(Login):
         self.on_event = on_event
         self.callback = None
         # Bound once: a bound method is an object on the heap.
+        self.handlers = _HANDLERS
         self.to_handlers = self._dispatch
         self.to_callback = self._call_back
         self.unmatched = 0  # PUBACK and PUBCOMP for a packet identifier not in use
@@ -100,26 +113,29 @@ class Engine(Login):
 
     def _publish(self, n):  # 3.3
         m = self.message
-        m.begin(self.head[0])
         s = self.session.usual
-        if s is not None and self.size == n and m.qos < 2 and m.parse_usual(s, n):
-            return self._publish_usual(s, m)
+        if s is not None and self.size == n and m.is_usual(s, self.head[0], n):
+            if m.qos:
+                return self._publish1_usual(s.handler or self.to_callback, m)
+            n = self.head[0]
+            _hand(self, s.handler or self.to_callback)
+            return n
+        m.begin(self.head[0])
         return self._publish_any(m, n)
 
-    def _publish_usual(self, s, m):
-        """As the message before, which s.handler alone took."""
-        if not m.qos:
-            self._hand(s.handler or self.to_callback)
-            return self.head[0]
+    def _publish1_usual(self, handler, m):
         pid = u16(self.rx, m.topic_end)
         if not pid or self.session.receiving or self.owed >= self.session.size:
             return self._publish_any(m, m.end)
         h = self.head[0]
         self.owed += 1
-        pid = self._hand(s.handler or self.to_callback) << 16 | pid
+        handler = _hand(self, handler)  # from here on the reason
         if self.state == UP:
             self.owed -= 1
-            self._answer_with(0x40, pid >> 16, pid & 0xFFFF)
+            if handler:
+                self._answer_with(0x40, handler, pid)
+            else:
+                self._ack(0x40, 0, pid)
         return h
 
     def _publish_any(self, m, n):
@@ -141,7 +157,7 @@ class Engine(Login):
         if m.qos > self.max_qos and self.known_session and not m.solicited(self.session.subscriptions):  # 3.3.4
             raise ProtocolError("a message that nobody asked for, above the maximum QoS", 0x9B)
         if not m.qos:
-            self._hand(self.to_handlers)
+            _hand(self, self.to_handlers)
             return self.head[0]
         return self._publish1(m, pid) if m.qos == 1 else self._publish2(m, pid)
 
@@ -173,7 +189,7 @@ class Engine(Login):
             return 0
         h = self.head[0]
         self._owe(1)
-        reason = self._hand(self.to_handlers)
+        reason = _hand(self, self.to_handlers)
         if self.state == UP:  # the handler may have disconnected
             self.owed -= 1
             self._answer_with(0x40, reason, pid)
@@ -217,7 +233,7 @@ class Engine(Login):
             return 0
         self._owe(1)
         h = self.head[0]
-        reason = self._hand(self.to_handlers)
+        reason = _hand(self, self.to_handlers)
         if reason < 0x80:
             s.receive(pid)
         else:
@@ -225,20 +241,6 @@ class Engine(Login):
         if self.state == UP:
             self._answer_with(0x50, reason, pid)
         return h
-
-    def _hand(self, handler):
-        """handler(message), a message handler: 0, or the reason with which it rejects the message."""
-        # Whatever else leaves the handler, broke() finds these set, and takes them back.
-        self.in_handler = True
-        self.handler_raised = True
-        try:
-            handler(self.message)
-            handler = 0
-        except Reject:
-            handler = self._rejected()
-        self.in_handler = False
-        self.handler_raised = False
-        return handler
 
     def _answer_with(self, header, reason, pid):
         self._ack(header, reason, pid, self.reject_props if reason else b"")
@@ -284,6 +286,17 @@ class Engine(Login):
             self.answer_props = bytes(self.rx[at:end])
 
     def _puback(self, n):  # 3.4
+        if n == 2:  # success, as nearly always
+            s = self.session
+            n = u16(self.rx, 0)
+            i = n % len(s.state)
+            if s.pid[i] == n and s.state[i] == PUBACK:
+                self.quota += s.charged[i]  # 4.9
+                s.charged[i] = self.said_reason = 0
+                self.answer_props = b""
+                s.answered(i, 0)
+                return 0
+            n = 2
         i = self.session.find(self._answer(n, 4), PUBACK)
         if i < 0:
             self.unmatched += 1
@@ -390,7 +403,7 @@ class Engine(Login):
         if not self.wildcards and (b"+" in f or b"#" in f):
             raise ValueError("the broker has no wildcard subscriptions")
         if not self.identifiers:
-            subscription.id = 0  # [MQTT-3.2.2.3.12]
+            subscription.set_id(0)  # [MQTT-3.2.2.3.12]
         return self._request(SUBACK, subscription, None)
 
     def unsubscribe(self, filter, props):
@@ -442,7 +455,7 @@ class Engine(Login):
         self.put_disconnect(reason, props)
 
 
-Engine.handlers = (
+_HANDLERS = (
     None,
     None,
     Engine._connack,

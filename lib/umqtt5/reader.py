@@ -27,7 +27,6 @@ _DRAIN = const(3)
 
 _SCRATCH = const(64)
 _VIEWS = const(16)
-ENDED = const(-1)  # see Reader.pull()
 _NEVER = const(0x1FFFFFFF)  # ms; longer than any interval of MQTT's, and no more than a small integer
 
 # 2.1.3: the flags of each packet type that a server may send; _ANY: PUBLISH; _NONE: not a server's.
@@ -38,8 +37,6 @@ _FLAGS = b"\xfe\xfe\0\xff\0\0\x02\0\xfe\0\xfe\0\xfe\0\0\0"
 
 class Reader(Packets):
     """The incoming half of the engine, below the meaning of packets. Owns `rx`."""
-
-    handlers = ()  # by packet type: a function of (engine, length of the variable header and payload in rx)
 
     def __init__(self, session, tx_size, rx_size, aliases, max_packet, timeout):
         super().__init__(tx_size, aliases, session)
@@ -55,11 +52,10 @@ class Reader(Packets):
         self.keepalive = 0  # s
         self.state = CLOSED
         self.in_handler = False
-        self.handler_raised = False  # the exception on its way is a message handler's: the connection is whole
+        self.handler_raised = False  # see broke()
         # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the
         # error says. 0x80 to 0x82, 0x95 and what a rule names: never 0x87, which is the server's alone.
         self.parting = None
-        self.now = 0  # ticks, ms
         self.quick = -1  # a body of so many bytes is read at once with its header; -1: none (max_packet, before UP)
         self.last_tx = self.last_rx = self.pinged = 0  # ticks, ms
         self.pinging = False
@@ -69,36 +65,36 @@ class Reader(Packets):
 
     # --- what the driver calls
 
-    def pull(self, stream):
-        """Read what is needed next by stream.readinto(buffer, n), and deal with it: one packet at most. The driver
-        sets `now` before (ticks, ms). Returns the first byte of a PUBLISH dealt with, 0 after anything else, None
-        where nothing more has come, ENDED where the stream has.
+    def pull(self, stream, now):
+        """Read what is needed next by stream.readinto(buffer, n), and deal with it: one packet at most. now:
+        ticks, ms. Returns the first byte of a PUBLISH dealt with, 0 after anything else, None where nothing more has
+        come, False where the stream has ended.
 
         Raises what is wrong with the packet, or what a handler raised: the driver calls broke() then. There is no
         `try` here: it would put the frame on the heap."""
         n = stream.readinto(self.into, self.need)
         if not n:
-            return ENDED if n == 0 else None
-        self.last_rx = self.now
-        if n != 2 or self.part or self.have:
+            return None if n is None else False
+        self.last_rx = now
+        if n != 2 or self.part:
             return self._got(n)
         # A fixed header at once, as nearly always: its body in the same turn.
         n = self.head[1]
-        h = self.head[0]
-        if n > self.quick or (h & 0xF0 != 0x30 and h & 0x0F != _FLAGS[h >> 4]):
+        now = self.head[0]
+        if n > self.quick or (now & 0xF0 != 0x30 and now & 0x0F != _FLAGS[now >> 4]):
             return self._got(2)
-        self.size = self.want = n
+        self.size = n
         if n:
             n = stream.readinto(self.rx, n)
-            if n != self.want:
-                self._body(self.want)
+            if n != self.size:
+                self._body(self.size)
                 return self._got(n) if n else None  # its end shows at the next read
-        return self.handlers[h >> 4](self, n)
+        return self.handlers[now >> 4](self, n)
 
     def got(self, n, now):
         """For a driver that reads by itself: it has read n > 0 bytes into `into`. Returns, and raises, as pull()
         does, but broke() has been called."""
-        self.last_rx = self.now = now
+        self.last_rx = now
         try:
             return self._got(n)
         except BaseException:
@@ -108,8 +104,9 @@ class Reader(Packets):
     def broke(self):
         """An exception has left pull(). State is FAILED now; or UP, and handler_raised is set, where the exception is
         a message handler's own: the connection is whole."""
+        self.handler_raised = self.in_handler and self.state == UP
         self.in_handler = False
-        if not self.handler_raised and self.state != FAILED:
+        if self.state == CONNECTING or (self.state == UP and not self.handler_raised):
             self._failed(PeerError.latest or 0x80 if self.parting is None else self.parting)
 
     def _got(self, n):
@@ -133,7 +130,6 @@ class Reader(Packets):
             self.have = 2
             if head[1] < 0x80:
                 return self._body(head[1])
-            self.part = _LENGTH
         elif self.part == _DRAIN:
             return self._got_rest(n)
         else:
@@ -145,6 +141,7 @@ class Reader(Packets):
                 return self._body(vbi(head, 1, self.have))
             if self.have == 5:
                 raise MalformedPacket("a remaining length of more than four bytes")
+        self.part = _LENGTH
         self.into = self.scratch
         self.need = 1
         return 0

@@ -54,11 +54,19 @@ class Subscription:
         self.props = props
         # 4.8.2: a shared subscription, $share/name/filter, is matched by what stands behind the name.
         self.match = match = filter.split(b"/", 2)[2] if filter.startswith(b"$share/") else filter
-        # Without wildcards: how the variable header of a PUBLISH to it begins. One comparison, in C, then shows that
-        # the topic is UTF-8, no filter, and asked for.
-        self.head = None
+        # Without wildcards: how the variable header of a PUBLISH to it begins; one comparison, in C, then shows that
+        # the topic is UTF-8, no filter, and asked for. And, at QoS 0, all that stands before the payload.
+        self.head = self.whole = None
+        self.size = 0
         if not (b"+" in match or b"#" in match or b"$" in match):
             self.head = bytes((len(match) >> 8, len(match) & 0xFF)) + match
+            self.set_id(ident)
+
+    def set_id(self, ident):
+        self.id = ident
+        if self.head:
+            self.whole = self.head + (bytes((2, 0x0B, ident)) if 0 < ident < 128 else b"\0")
+            self.size = len(self.whole)
 
 
 class Session:

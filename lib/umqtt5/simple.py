@@ -14,7 +14,7 @@ from .errors import Disconnected, ProtocolError, Refused
 from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for it, at umqtt's place
 from .packets import refill
 from .protocol import Engine
-from .reader import ENDED, FAILED, UP
+from .reader import FAILED, UP
 from .session import DONE, Subscription, check_filter
 from .transport import POLLIN, POLLOUT, addresses, connected, context, poller, secure, start
 
@@ -62,6 +62,7 @@ class MQTTClient:
         self.on_wait = on_wait
         self._tls = context(ssl, ssl_params, server)
         self._engine = Engine(client_id, user, password, keepalive, **options)
+        self._pull = self._engine.pull  # bound once, and found at once
         self._poll = None
         self._events = 0
         self._doing = ""  # the step that an OSError names
@@ -174,9 +175,11 @@ class MQTTClient:
 
     def _room(self):
         """Wait while the broker's Receive Maximum, or our table, is used up."""
-        self._until = self._deadline()  # of the publish as a whole
         e = self._engine
-        while not e.may_publish() and e.state == UP and not e.in_handler:
+        if e.in_handler:
+            return
+        self._until = self._deadline()  # of the publish as a whole
+        while not e.may_publish() and e.state == UP:
             self._doing = "waiting for room in flight"
             self._turn(self._until)
 
@@ -189,7 +192,7 @@ class MQTTClient:
             i = e.publish()
         if i >= 0 and wait and not e.in_handler:
             self._doing = "PUBACK" if e.out_flags & 2 else "PUBREC or PUBCOMP"
-            self._finish(i, self._until)
+            self._finish(i)
             return
         self._flush(None)
         if i >= 0:
@@ -253,13 +256,13 @@ class MQTTClient:
             id = s.next_id() if handler else 0
         new = Subscription(id, filter, handler, options, e.properties(props, 8))
         old = s.get(filter)
-        deadline = self._deadline()
-        self._flush(deadline)
+        self._until = self._deadline()
+        self._flush(self._until)
         i = e.subscribe(new)
         s.add(new)  # now: messages may come before the SUBACK (3.8.4)
         try:
             self._doing = "SUBACK"
-            return self._finish(i, deadline)
+            return self._finish(i)
         except BaseException:
             s.remove(filter)
             if old:
@@ -274,10 +277,10 @@ class MQTTClient:
     def unsubscribe(self, topic, props=None):
         """Undo subscribe(); returns the reason code (0x11: there was no such subscription)."""
         filter = check_filter(topic)
-        deadline = self._deadline()
-        self._flush(deadline)
+        self._until = self._deadline()
+        self._flush(self._until)
         self._doing = "UNSUBACK"
-        reason = self._finish(self._engine.unsubscribe(filter, props), deadline)
+        reason = self._finish(self._engine.unsubscribe(filter, props))
         self._engine.session.remove(filter)
         return reason
 
@@ -286,7 +289,7 @@ class MQTTClient:
 
         Returns the first byte of the PUBLISH. Raises OSError, PeerError, and what a handler raises."""
         e = self._engine
-        if e.state != UP or e.in_handler:
+        if e.in_handler:
             self._outside()
         while True:
             op = self._receive(None)
@@ -302,7 +305,7 @@ class MQTTClient:
 
         Returns the first byte of the PUBLISH, or None. Raises as wait_msg()."""
         e = self._engine
-        if e.state != UP or e.in_handler:
+        if e.in_handler:
             self._outside()
         while True:
             op = self._receive(None)
@@ -499,14 +502,13 @@ class MQTTClient:
             self._flush(deadline)
         if self.sock is None:  # a handler has disconnected
             e._ready_for_use()
-        e.now = ticks_ms()
         try:
-            deadline = e.pull(self.sock)
+            deadline = self._pull(self.sock, ticks_ms())
         except:  # a name would put the frame on the heap
             e.broke()
             self._abort()
             raise
-        if deadline == ENDED:
+        if deadline is False:
             self._ended()
         return deadline
 
@@ -545,12 +547,12 @@ class MQTTClient:
             self._events = events
         self._poll.ipoll(ms)
 
-    def _finish(self, i, deadline):
-        """Write, and wait for the answer to slot i: its reason code. Refused where it is >= 0x80."""
+    def _finish(self, i):
+        """Write, and wait until `_until` for the answer to slot i: its reason code. Refused where it is >= 0x80."""
         try:
-            self._flush(deadline)
+            self._flush(self._until)
             while self._engine.session.state[i] != DONE:
-                self._turn(deadline)
+                self._turn(self._until)
         except:  # a name would put the frame on the heap
             self._engine.session.release(i)
             raise
