@@ -15,7 +15,7 @@ from tools import mpy
 from tools.size import __main__ as program
 from tools.size import measure
 
-CLIENT = {f"umqtt5.{name}" for name in ("codec", "errors", "login", "message", "packets", "props", "protocol")}
+CLIENT = {f"umqtt5.{name}" for name in ("codec", "errors", "login", "message", "packets", "protocol")}
 CLIENT |= {"umqtt5", "umqtt5.reader", "umqtt5.session", "umqtt5.simple", "umqtt5.transport"}
 SCRAM = {"usasl", "usasl.crypto", "usasl.scram"}
 

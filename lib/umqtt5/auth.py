@@ -129,7 +129,7 @@ class Exchange:
     def connack(self, n):
         """CONNACK 0x00 in rx[:n], parsed and found well-formed. It takes effect only through _finish()."""
         self.phase = _LAST
-        self.held = n
+        self.prepared = n
         if self.proven:
             self._finish()
         else:
@@ -140,5 +140,5 @@ class Exchange:
             self._resume(b"" if d < 0 else data(rx, d))
 
     def _finish(self):
-        self._properties(2, self.held)
-        self.engine.accept(self.held)
+        self._properties(2, self.prepared)
+        self.engine.accept(self.prepared)

@@ -21,15 +21,10 @@ into a text.
 from errno import ECONNRESET
 
 
-def _describe(text, reason, said):
-    # "CONNACK 0x87 Not authorized (the broker says: ...)"
-    if reason is not None:
-        from .reasons import name
+def _describe(error, text):
+    from .reasons import describe
 
-        text = "%s 0x%02X %s" % (text, reason, name(reason))
-    if said:
-        text = "%s (the broker says: %s)" % (text, said)
-    return text
+    return describe(error, text)
 
 
 class MQTTError(Exception):
@@ -45,23 +40,22 @@ class MQTTError(Exception):
         self.said = said
 
     def __str__(self):
-        return _describe(self.args[0], self.reason, self.said)
+        return _describe(self, self.args[0])
 
 
 class PeerError(MQTTError):
     # What the client's DISCONNECT says of it; `reason` holds the same code.
     code = 0x82
 
-    latest = (
-        0  # reason of the one made last: the engine parts with it, and `except ... as e` costs a frame on the heap
-    )
+    # The reason of the one made last: the engine parts with it. `except ... as e` would put its frame on the heap.
+    latest = 0
 
     def __init__(self, text, reason=None, said=None):
         super().__init__(text, self.code if reason is None else reason, said)
         PeerError.latest = self.reason
 
     def __str__(self):
-        return "the broker broke the protocol: " + super().__str__()
+        return "the broker broke the protocol: " + _describe(self, self.args[0])
 
 
 class MalformedPacket(PeerError):
@@ -82,16 +76,6 @@ class AuthError(Refused):
     def __init__(self, text, reason=None, said=None, method=None):
         super().__init__(text, reason, said)
         self.method = method
-
-    def __str__(self):
-        text = super().__str__()
-        if self.method:
-            text = self.method + ": " + text
-        if self.reason is not None:
-            from .reasons import cause
-
-            text = text + "; usually: " + cause(self.reason, self.method)
-        return text
 
 
 class NotProven(AuthError):
@@ -114,7 +98,7 @@ class Disconnected(OSError):
         self.said = said
 
     def __str__(self):
-        return _describe("DISCONNECT", self.reason, self.said)
+        return _describe(self, "DISCONNECT")
 
 
 class Reject(Exception):

@@ -6,7 +6,7 @@ It must never let a CONNACK take effect before the server is proven: a forged on
 
 from errno import ENOTCONN
 
-from .codec import data, find, properties, skip, text, u16, u32, vbi, vbi_size
+from .codec import data, find, kind, properties, skip, text, u16, u32, vbi, vbi_size
 from .errors import AuthError, Disconnected, MalformedPacket, ProtocolError, Refused
 from .reader import CONNECTING, UP, Reader
 from .session import PUBCOMP
@@ -20,6 +20,17 @@ _DISCONNECT_REASONS = (
 )
 
 _LARGEST = 268435460  # bytes: no packet can be larger (2.1.4)
+
+
+def _integer(ident, value):
+    # Not by props.encode(): it would be loaded for this alone, 3.2 KB.
+    return bytes((ident,)) + value.to_bytes(2 if kind(ident) == 2 else 4, "big")
+
+
+def _data(ident, raw):
+    if len(raw) > 65535:
+        raise ValueError("authentication data of more than 65535 bytes")
+    return bytes((ident, len(raw) >> 8, len(raw) & 0xFF)) + raw
 
 
 class Login(Reader):
@@ -85,24 +96,22 @@ class Login(Reader):
 
     def send_connect(self, method, auth_data):
         """CONNECT (3.1), with our arguments as properties. Allocates."""
-        from .props import encode
-
-        props = self.connect_props + encode(receive_maximum=self.session.size)
+        props = self.connect_props + _integer(0x21, self.session.size)
         expiry = self.session_expiry
         if expiry is None:
             # umqtt's users expect that clean_session=False keeps the session for ever.
             expiry = 0 if self.clean else 0xFFFFFFFF
         self.expiry = expiry
         if expiry:
-            props += encode(session_expiry_interval=expiry)
+            props += _integer(0x11, expiry)
         if self.max_packet:
-            props += encode(maximum_packet_size=self.max_packet)
+            props += _integer(0x27, self.max_packet)
         if self.alias_maximum:
-            props += encode(topic_alias_maximum=self.alias_maximum)
+            props += _integer(0x22, self.alias_maximum)
         if method:
-            props += encode(authentication_method=method)
+            props += _data(0x15, method)
             if auth_data is not None:
-                props += encode(authentication_data=auth_data)
+                props += _data(0x16, auth_data)
         flags = 0x02 if self.clean else 0
         will = None
         if self.will:
@@ -188,7 +197,7 @@ class Login(Reader):
         if not self.max_packet:
             self.quick = min(127, len(rx))
         # What tx holds for refill(): with one byte of remaining length.
-        self.held_most = min(129, len(self.tx), self.max_out)
+        self.prepared_most = min(129, len(self.tx), self.max_out)
 
     def _session_gone(self):
         """The broker has no session of ours: what was in flight is sent anew, or reported lost."""

@@ -19,13 +19,13 @@ _NO_RESEND = const(-1)
 
 
 def refill(e, msg):
-    """Put another payload behind what tx still holds (Packets.held): the packet's size, 0 where that cannot be."""
-    n = len(msg) + e.held_at
-    if n > e.held_most or type(msg) is not bytes:
+    """Put another payload behind what stands in tx (Packets.prepared): the packet's size, 0 where that cannot be."""
+    n = len(msg) + e.prepared_at
+    if n > e.prepared_most or type(msg) is not bytes:
         return 0
     tx = e.tx
     tx[1] = n - 2
-    tx[e.held_at : n] = msg
+    tx[e.prepared_at : n] = msg
     return n
 
 
@@ -55,8 +55,8 @@ class Packets:
         # Whose PUBLISH stands in tx, whole but for the payload, and may be sent again with another (refill()): its
         # topic (bytes) where it has no properties, or its Publisher. None: it does not, or something waits to go out,
         # or the connection is not UP: a publish that finds itself here has nothing else to check.
-        self.held = None
-        self.held_flags = self.held_at = self.held_most = 0
+        self.prepared = None
+        self.prepared_flags = self.prepared_at = self.prepared_most = 0
         self.reset()
 
     def reset(self):
@@ -66,7 +66,7 @@ class Packets:
         self.tail = None  # the payload that did not fit: written after `out`, from the caller's own bytes
         self.midway = False  # part of a packet is out, or may be
         self.greeted = False  # CONNECT is out
-        self.held = None
+        self.prepared = None
         self.ack_at = self.ack_count = 0
         self.pending = False  # next() may have something: an acknowledgement, a message to be resent, a ping
         self.ping_due = False
@@ -123,7 +123,7 @@ class Packets:
     # --- small parts
 
     def _ready(self, n):
-        self.held = None
+        self.prepared = None
         self.off = 0
         self.left = n
 
@@ -139,7 +139,7 @@ class Packets:
 
     def _ack(self, header, reason, pid, props=b""):
         """PUBACK, PUBREC, PUBREL or PUBCOMP (3.4 to 3.7): built at once, or queued behind what waits."""
-        self.held = None
+        self.prepared = None
         if reason or props or self.left or self.pending or self.ack_always:
             self._queue_ack(header, reason, pid, props or self.ack_always)
         else:
@@ -330,12 +330,12 @@ class Packets:
             i += 2
         i = self._put_props(i)
         self.off = 0
-        self.held = None
+        self.prepared = None
         if n <= len(tx):
             tx[i:n] = self.out_msg
             self.left = n
             if n < 130 and not self.out_props and not self.pending and self._lasting():
-                self.hold(self.out_topic, i)
+                self.prepare(self.out_topic, i)
         else:
             self.tail = self.out_msg
             self.left = i
@@ -344,11 +344,11 @@ class Packets:
         """Whether the next PUBLISH to this topic will look the same: not before its alias stands for it."""
         return not self.alias_limit or len(self.out_topic) < 4 or not self.tx[3]
 
-    def hold(self, owner, at):
+    def prepare(self, owner, at):
         """tx holds a PUBLISH of `owner` whose payload begins at `at`."""
-        self.held = owner
-        self.held_flags = self.out_flags
-        self.held_at = at
+        self.prepared = owner
+        self.prepared_flags = self.out_flags
+        self.prepared_at = at
 
     def _put_topic(self, i):
         tx = self.tx
@@ -407,9 +407,9 @@ class Packets:
         tx[i:n] = self.out_msg
         self.off = 0
         self.left = n
-        self.held = None
+        self.prepared = None
         if n < 130 and not self.pending:
-            self.hold(owner, i)
+            self.prepare(owner, i)
         return True
 
     def _resend(self):
@@ -479,12 +479,12 @@ class Packets:
         n = refill(self, msg)
         if not n:
             return -1
-        i = self.session.take(PUBACK if self.held_flags & 2 else PUBREC)
+        i = self.session.take(PUBACK if self.prepared_flags & 2 else PUBREC)
         if i >= 0:
             self.off = 0
             self.left = n
-            self.out_flags = self.held_flags
-            self.out_topic = self.held
+            self.out_flags = self.prepared_flags
+            self.out_topic = self.prepared
             self.out_msg = msg
             self.out_props = b""
             n = self.session.pid[i]

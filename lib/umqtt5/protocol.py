@@ -70,8 +70,10 @@ class Engine(Login):
             raise ValueError("receive_maximum: 1..1000, topic_alias_maximum: 0..1000 (each has a table)")
         if tx_size < 32 or rx_size < 64:
             raise ValueError("tx_size: at least 32; rx_size: at least 64")
-        if max_packet is not None and max_packet < 1:
-            raise ValueError("max_packet: at least 1")
+        if max_packet is not None and not 1 <= max_packet <= 0xFFFFFFFF:
+            raise ValueError("max_packet: 1..4294967295")
+        if session_expiry is not None and not 0 <= session_expiry <= 0xFFFFFFFF:
+            raise ValueError("session_expiry: 0..4294967295 s")
         session = Session(receive_maximum)
         login = (client_id, user, password, keepalive, auth, session_expiry, topic_alias_maximum)
         buffers = (session, tx_size, rx_size, topic_aliases, max_packet, int(timeout * 1000))

@@ -30,7 +30,7 @@ class Publisher:
     def publish(self, msg):
         """Publish `msg` (str or bytes), as client.publish() does. Allocates nothing where msg is bytes."""
         e = self._engine
-        if e.held is self:  # tx has all but the payload
+        if e.prepared is self:  # tx has all but the payload
             n = refill(e, msg)
             if n:
                 return self._client._send(n)

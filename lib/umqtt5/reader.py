@@ -185,7 +185,7 @@ class Reader(Packets):
     def ping(self, now):
         """Queue PINGREQ (3.12); its answer is due within min(timeout, keepalive / 2)."""
         self.ping_due = self.pending = True
-        self.held = None
+        self.prepared = None
         if not self.pinging:
             self.pinging = True
             self.pinged = now
@@ -211,7 +211,7 @@ class Reader(Packets):
             self.wipe()
         self.state = CLOSED
         self.quick = -1
-        self.held = None
+        self.prepared = None
         self.exchange = None
         self.left = 0
         self.tail = None
@@ -300,7 +300,7 @@ class Reader(Packets):
         """An error of the connection's (not one of a handler's) is about to be raised, or is on its way."""
         self.state = FAILED
         self.quick = -1
-        self.held = None
+        self.prepared = None
         self.exchange = None
         self.parting = parting
         PeerError.latest = 0

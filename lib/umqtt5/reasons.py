@@ -52,6 +52,23 @@ def name(reason):
     return _NAMES.get(reason, "unknown reason code")
 
 
+def describe(error, text):
+    """The text of an MQTTError or Disconnected: `text`, the code and its name, what the broker says, the method, and
+    the usual cause."""
+    reason = error.reason
+    if reason is not None:
+        # "CONNACK 0x87 Not authorized (the broker says: ...)"
+        text = "%s 0x%02X %s" % (text, reason, name(reason))
+    if error.said:
+        text = "%s (the broker says: %s)" % (text, error.said)
+    method = getattr(error, "method", None)
+    if method:
+        text = method + ": " + text
+    if reason is not None and hasattr(error, "method"):
+        text += "; usually: " + cause(reason, method)
+    return text
+
+
 def cause(reason, method):
     """What usually causes a login to be refused with `reason`. `method`: the Authentication Method, or None."""
     if reason == 0x8C:

@@ -1,4 +1,5 @@
-"""Request and response (MQTT 5.0, 4.10), for either client. Loaded with the first request. Allocates.
+"""Request and response (MQTT 5.0, 4.10): the state for either client, and the wait of the blocking one. Loaded with
+the first request. Allocates.
 
 A request carries a Response Topic of this client's and Correlation Data of its own. A message on that topic with
 other Correlation Data (a late answer to a request given up, or somebody's nonsense) is dropped.
@@ -6,9 +7,12 @@ other Correlation Data (a late answer to a request given up, or somebody's nonse
 
 from binascii import hexlify
 from os import urandom
+from time import ticks_add, ticks_ms
 
 from .codec import find, topic, u16
 from .props import decode, encode
+from .reader import UP
+from .transport import POLLIN
 
 
 class Requests:
@@ -44,3 +48,27 @@ class Requests:
         if i >= 0 and self.awaited and message.buf[i + 2 : i + 2 + u16(message.buf, i)] == self.awaited:
             self.awaited = None
             self.response = message.copy()
+
+
+def request(client, topic, msg, timeout, qos, props):
+    """MQTTClient.request() of the blocking client."""
+    e = client._engine
+    r = client._requests = client._requests or Requests()
+    deadline = ticks_add(ticks_ms(), e.timeout if timeout is None else int(timeout * 1000))
+    if not r.subscribed:
+        where = r.topic(e)
+        client.subscribe(where, 1, r.handler)
+        r.subscribed = where
+    client.publish(topic, msg, False, qos, r.properties(props))
+    client._doing = "waiting for a response"
+    while not r.response:
+        if client._receive(None) is None:
+            try:
+                client._wait(POLLIN, deadline)
+            except OSError:
+                r.awaited = None
+                if e.state != UP:
+                    client._abort()  # it was the connection's end, not only the deadline
+                raise
+    client._flush(None)
+    return r.response

@@ -10,13 +10,13 @@ from micropython import const
 from errno import ECONNABORTED, ECONNRESET, EHOSTUNREACH, ETIMEDOUT
 from time import ticks_add, ticks_diff, ticks_ms
 
-from .errors import Disconnected, ProtocolError, Refused
+from .errors import Disconnected, Refused
 from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for it, at umqtt's place
 from .packets import refill
 from .protocol import Engine
 from .reader import FAILED, UP
 from .session import DONE, Subscription, check_filter
-from .transport import POLLIN, POLLOUT, addresses, connected, context, poller, secure, start
+from .transport import POLLIN, POLLOUT, addresses, connected, poller, start
 
 _TLS = "TLS handshake"
 _SLICE = const(50)  # ms between two calls of on_wait()
@@ -60,7 +60,13 @@ class MQTTClient:
         self.redirects = redirects
         self.sock = None
         self.on_wait = on_wait
-        self._tls = context(ssl, ssl_params, server)
+        self._tls = None
+        if ssl:
+            from .tls import context
+
+            self._tls = context(ssl, ssl_params, server)
+        elif ssl_params:
+            raise ValueError("ssl_params without ssl=True")
         self._engine = Engine(client_id, user, password, keepalive, **options)
         self._pull = self._engine.pull  # bound once, and found at once
         self._poll = None
@@ -96,7 +102,9 @@ class MQTTClient:
         moved = None  # where the broker has moved to for good
         while True:
             if hops and e.redirect:
-                where, moved = self._follow(where)
+                from .redirect import follow
+
+                where, moved = follow(e, where)
                 hops -= 1
             try:
                 present = self._login(where, deadline, clean_session)
@@ -107,25 +115,6 @@ class MQTTClient:
                 if moved:  # only now: anybody could have said it
                     self.server, self.port, self._tls = moved
                 return present
-
-    def _follow(self, where):
-        """The broker has sent us to another one (4.11). TLS stays, with the other's name checked, and so does
-        authentication."""
-        reason, reference = self._engine.redirect
-        self._engine.redirect = None
-        reference = reference.split(" ")[0]
-        host, port = reference, where[1]
-        if ":" in reference[reference.rfind("]") + 1 :]:
-            host, _, digits = reference.rpartition(":")
-            if not digits.isdigit() or not 0 < int(digits) < 65536:
-                raise ProtocolError("a server reference that is no host[:port]")
-            port = int(digits)
-        host = host.strip("[]")
-        if not host:
-            raise ProtocolError("a server reference that is no host[:port]")
-        tls = where[2] and (where[2][0], host)
-        where = host, port, tls
-        return where, where if reason == 0x9D else None
 
     def _login(self, where, deadline, clean_session):
         e = self._engine
@@ -158,7 +147,7 @@ class MQTTClient:
         up. Inside a handler it never waits. A refusal that nobody waits for is told to on_event: "refused".
         Raises ValueError, Refused, ResourceError, OSError."""
         # No name for the engine, and no call with three arguments: the frame would go to the heap (tools/frames.py).
-        if topic is self._engine.held and not (qos or retain or props or self._engine.held_flags):
+        if topic is self._engine.prepared and not (qos or retain or props or self._engine.prepared_flags):
             qos = refill(self._engine, msg)
             if qos:  # as the publish before: what tx holds needed another payload only
                 self._send(qos)
@@ -186,7 +175,7 @@ class MQTTClient:
     def _publish(self, wait):
         e = self._engine
         i = -1
-        if e.out_topic is e.held and e.out_flags == e.held_flags and e.out_flags & 6 and not e.out_props:
+        if e.out_topic is e.prepared and e.out_flags == e.prepared_flags and e.out_flags & 6 and not e.out_props:
             i = e.again(e.out_msg)
         if i < 0:
             i = e.publish()
@@ -214,7 +203,7 @@ class MQTTClient:
 
     def _send_rest(self, n):
         e = self._engine
-        e.held = None
+        e.prepared = None
         e.off = 0
         e.midway = True
         if n:
@@ -367,29 +356,10 @@ class MQTTClient:
     def request(self, topic, msg, timeout=None, *, qos=0, props=None):
         """Publish a request and wait for its response (4.10): a Message of its own. timeout: s, instead of the
         client's. props: a dict. OSError(ETIMEDOUT) where no response came; the connection stays. Allocates."""
-        from .request import Requests
+        from .request import request
 
         self._outside()
-        e = self._engine
-        r = self._requests = self._requests or Requests()
-        deadline = ticks_add(ticks_ms(), e.timeout if timeout is None else int(timeout * 1000))
-        if not r.subscribed:
-            where = r.topic(e)
-            self.subscribe(where, 1, r.handler)
-            r.subscribed = where
-        self.publish(topic, msg, False, qos, r.properties(props))
-        self._doing = "waiting for a response"
-        while not r.response:
-            if self._receive(None) is None:
-                try:
-                    self._wait(POLLIN, deadline)
-                except OSError:
-                    r.awaited = None
-                    if e.state != UP:
-                        self._abort()  # it was the connection's end, not only the deadline
-                    raise
-        self._flush(None)
-        return r.response
+        return request(self, topic, msg, timeout, qos, props)
 
     # --- the driver
 
@@ -422,6 +392,8 @@ class MQTTClient:
         else:
             raise error or OSError(ECONNRESET)
         if tls:
+            from .tls import secure
+
             self._doing = _TLS
             self._poll.unregister(self.sock)
             self.sock = secure(self.sock, tls)

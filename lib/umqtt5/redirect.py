@@ -1,0 +1,22 @@
+"""Server redirection (MQTT 5.0, 4.11). Loaded where a broker has sent us to another one, and we may follow."""
+
+from .errors import ProtocolError
+
+
+def follow(engine, where):
+    """Where the broker's Server Reference leads to: ((host, port, tls), the same where it is for good or else None).
+    where: the broker that said it. TLS stays, with the other's name checked, and so does authentication."""
+    reason, reference = engine.redirect
+    engine.redirect = None
+    reference = reference.split(" ")[0]
+    host, port = reference, where[1]
+    if ":" in reference[reference.rfind("]") + 1 :]:
+        host, _, digits = reference.rpartition(":")
+        if not digits.isdigit() or not 0 < int(digits) < 65536:
+            raise ProtocolError("a server reference that is no host[:port]")
+        port = int(digits)
+    host = host.strip("[]")
+    if not host:
+        raise ProtocolError("a server reference that is no host[:port]")
+    where = host, port, where[2] and (where[2][0], host)
+    return where, where if reason == 0x9D else None

@@ -1,0 +1,40 @@
+"""TLS on top of a TCP stream. Loaded only where it is asked for. It must never fall back to plain TCP."""
+
+import sys
+
+_PARAMS = ("cadata", "server_hostname", "cert", "key", "cert_reqs")
+
+
+def context(ssl, params, server):
+    """The `ssl` and `ssl_params` arguments of MQTTClient -> (SSLContext, name to be checked).
+
+    ssl: an SSLContext; or True, and then ssl_params has `cadata` (the CA's certificate, DER bytes), if need be
+    `server_hostname` (default: the server's name), and `cert` and `key` (DER) of the client's own. Without a CA the
+    broker would not be verified: ValueError, unless `cert_reqs` says ssl.CERT_NONE in so many words."""
+    name = params.get("server_hostname") or server
+    if ssl is not True:
+        return ssl, name
+    for key in params:
+        if key not in _PARAMS:
+            raise ValueError("ssl_params: %s is none of %s" % (key, ", ".join(_PARAMS)))
+    if sys.implementation.name == "micropython":
+        import ssl
+    else:
+        from cpython_net import ssl
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if params.get("cert_reqs", ssl.CERT_REQUIRED) == ssl.CERT_NONE:
+        made.check_hostname = False  # CPython wants it in this order
+        made.verify_mode = ssl.CERT_NONE
+    elif "cadata" in params:
+        made.verify_mode = ssl.CERT_REQUIRED
+        made.load_verify_locations(cadata=params["cadata"])
+    else:
+        raise ValueError('ssl=True needs the CA that signed the broker\'s certificate: ssl_params={"cadata": <DER>}')
+    if "cert" in params:
+        made.load_cert_chain(params["cert"], params["key"])
+    return made, name
+
+
+def secure(sock, tls):
+    """TLS over a connected socket. The handshake runs inside the first write, which answers None until it is done."""
+    return tls[0].wrap_socket(sock, server_hostname=tls[1], do_handshake_on_connect=False)
