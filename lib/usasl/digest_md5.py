@@ -190,8 +190,8 @@ class DigestMD5:
         else:
             self._key = self.derive(user, realm, password)
         self._last = None  # the nonce that was answered last: the server must not use it twice
-        # Subsequent authentication (2.2): the last login that was proven, and whether the server takes it up again
-        # (None: unknown). In RAM only: no count outlives a reboot.
+        # Subsequent authentication (2.2): the last login that was proven, and whether the server takes such a one up
+        # again (None: unknown, it is tried). In RAM only: no count outlives a reboot.
         self._past = None
         self._resumes = None
 
@@ -213,7 +213,7 @@ class DigestMD5:
         self._past = proof = None
         message = b""
         if login:
-            self._resumes = False  # until it has
+            self._resumes = None if self._resumes else False  # until it has
             login = login[:4] + (login[4] + 1,)
             message, proof = self._response(login)
         fresh = False  # a challenge of this exchange has been answered
