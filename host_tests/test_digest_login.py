@@ -1,6 +1,8 @@
 """DIGEST-MD5 in MicroPython against the real broker: mosquitto with Cyrus SASL, and with GNU SASL as a second
 opinion."""
 
+import micropython  # noqa: F401  (first: it gives `time` its ticks)
+
 import re
 
 import pytest
@@ -8,6 +10,8 @@ from harness.attack import no_secrets
 from harness.digest import Digest
 from harness.observer import Subscriber
 from test_broker_login import run
+from umqtt5 import MQTTClient
+from usasl.digest_md5 import DigestMD5
 
 from tools.devbroker import Broker
 
@@ -121,10 +125,6 @@ def test_subsequent_authentication():
 def test_subsequent_authentication_after_a_restart():
     with Broker(tls=False, mechs=["DIGEST-MD5"], reauth_timeout=5) as broker:
         broker.add_user("device1", "päss", mechanisms=("DIGEST-MD5",))
-        from usasl.digest_md5 import DigestMD5
-
-        from umqtt5 import MQTTClient
-
         client = MQTTClient("c", broker.host, broker.port, auth=DigestMD5("device1", "päss"))
 
         def logins(count):

@@ -1,5 +1,5 @@
-"""Servers that try to be let off their proof, or that break DIGEST-MD5's rules (RFC 2831); and what a server may say to
-a token, which proves nothing.
+"""Servers that try to be let off their proof, or that break DIGEST-MD5's rules (RFC 2831); and what a server may say
+to a token, which proves nothing.
 
 Each case: the right typed error within the deadline, the socket closed with the right DISCONNECT, no secret in any
 text, and the same client object logs in to an honest server and publishes. The client runs in MicroPython.
@@ -323,17 +323,20 @@ def login(credentials, cnonce, seen, message, host="localhost"):
     return answer
 
 
-@pytest.mark.parametrize("credentials", USERS, ids=["ascii", "iso-8859-1"])
-@pytest.mark.parametrize("form", [CYRUS, GNU, ALL], ids=["cyrus", "gnu", "all"])
+@pytest.mark.parametrize(
+    ("form", "credentials"),
+    cases(("cyrus", CYRUS, USERS[0]), ("gnu-iso-8859-1", GNU, USERS[1]), ("all", ALL, USERS[0])),
+)
 def test_any_one_byte_of_the_challenge(form, credentials):
-    """Whatever one byte becomes: the login fails, or the client says exactly what it says to the honest challenge, hash
-    and all (but that where it does not see charset=utf-8, it does not repeat it, and writes its name in ISO 8859-1).
+    """Whatever one byte becomes: the login fails, or the client says exactly what it says to the honest challenge,
+    hash and all (but that where it does not see charset=utf-8, it does not repeat it, and writes its name in ISO
+    8859-1).
 
-    What is not covered by the proof, for both sides' hashes are over user, realm, nonce, cnonce, count, qop=auth and
-    digest-uri only: the letter case of names and of the tokens auth, utf-8, md5-sess (they mean the same); white space
-    and commas between directives; the *names* of directives that may be missing (qop: it is auth then; charset, cipher,
-    maxbuf, stale), which become unknown ones, and the values of cipher and maxbuf and of the qop options that we do not
-    speak, which qop=auth does not use. Realm and nonce, and the name and value of algorithm, are covered wholly.
+    What is not covered, for both sides' hashes are over user, realm, nonce, cnonce, count, qop=auth and digest-uri
+    only: the letter case of names and of the tokens auth, utf-8, md5-sess (they mean the same); white space and
+    commas between directives; the *names* of directives that may be missing (qop: it is auth then; charset, cipher,
+    maxbuf, stale), which become unknown ones, and the values of cipher and maxbuf and of the qop options that we do
+    not speak, which qop=auth does not use. Realm and nonce, and the name and value of algorithm, are covered wholly.
     """
     nonce, cnonce = b"OA6MG9tEQGm2hh", b"cnonce-of-enough-bytes"
     original = form % nonce
@@ -434,7 +437,7 @@ TAKEN = after_token(connack(JWT, None), then=lambda conn: conn.serve())
     ("script", "error", "text", "says"),
     cases(
         ("asks-back", after_token(challenge(JWT, ERROR)), "AuthError", r'\{"status":"invalid_token"\}', (0x80,)),
-        ("repeats-it", after_token(challenge(JWT, b"no: " + JWT.token.encode())), "AuthError", "no:.*<token>", (0x80,)),
+        ("repeats-it", after_token(challenge(JWT, b"no: " + JWT.token.encode())), "AuthError", "<token>", (0x80,)),
         ("data-in-connack", after_token(connack(JWT, ERROR)), "AuthError", "invalid_token", (0x80,)),
         ("refused", after_token(connack(JWT, None, 0x87)), "AuthError", "0x87", None),
         ("refused-with-data", after_token(connack(JWT, ERROR, 0x87)), "AuthError", "0x87", None),

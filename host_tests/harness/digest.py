@@ -90,8 +90,8 @@ class DigestExchange:
         found = split(message)
         if len(message) >= 4096:
             raise DigestFailure("4096 bytes or more")
-        allowed = "username realm nonce cnonce nc qop digest-uri response charset".split()
-        if not set(found) <= set(allowed):
+        allowed = {"username", "realm", "nonce", "cnonce", "nc", "qop", "digest-uri", "response", "charset"}
+        if not set(found) <= allowed:
             raise DigestFailure(f"unknown directives {found.keys()}")
         names = "utf-8" if found.get("charset") == b"utf-8" else "iso-8859-1"
         expected = {"username": c.user.encode(names), "nonce": self.nonce, "qop": b"auth"}

@@ -1,5 +1,5 @@
-# DIGEST-MD5, RFC 2831 (historic since RFC 6331: take SCRAM where the server has it): the client's side as a generator,
-# qop=auth, md5-sess. The server proves itself too: exchange() returns only on its rspauth for this very exchange.
+# DIGEST-MD5, RFC 2831 (historic since RFC 6331: take SCRAM where the server has it): the client's side as a
+# generator, qop=auth, md5-sess. The server proves itself too: exchange() returns only on its rspauth for this login.
 # Must never: answer a challenge that breaks a rule, or a realm that was not asked for; send a nonce count twice;
 # return without the server's proof; show a secret in an error or a repr.
 from binascii import hexlify
@@ -23,7 +23,7 @@ def _utf8(text, what, low=32):
         data = None  # CPython's error would hold the text
     if data is None:
         raise ValueError(what + ": not UTF-8")
-    if data and (min(data) < low or low and 127 in data):
+    if data and (min(data) < low or (low and 127 in data)):
         raise ValueError(what + ": a control character")
     return data
 
@@ -155,7 +155,7 @@ def _challenge(message):
 
 
 class DigestMD5:
-    """DIGEST-MD5 (RFC 2831). Proves the server; passwords weaker than SCRAM's against guessing."""
+    """DIGEST-MD5 (RFC 2831). It proves the server, but a recorded login lets passwords be guessed at one MD5 each."""
 
     name = "DIGEST-MD5"
     service = "mqtt"  # 2.1.2, serv-type: a subclass for another protocol has its own
