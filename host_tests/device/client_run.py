@@ -55,6 +55,10 @@ def given(value):
 
 def mechanism(spec):
     spec = dict(spec)
+    if "source" in spec:
+        names = {}
+        exec(spec["source"], names)
+        return names["auth"]
     module = __import__(spec.pop("module", "usasl.scram"), None, None, ("x",))
     kind = getattr(module, spec.pop("class", "ScramSHA256"))
     if "arguments" in spec:
