@@ -254,7 +254,7 @@ def test_the_realm_must_be_one_that_was_offered():
         m = DigestMD5("u", "p", realm=realm, host="h")
         key = md5(b"u:" + (b"" if realm == "" else b"b") + b":p")
         out = login(m, challenge(*offered), key)
-        assert (b'realm="b"' in out) == (realm != ""), out
+        assert (b'realm="b"' in out) == (b"realm=" in out) == (realm != ""), out
     for realm, offered, word in (
         ("b", (b"a",), "provision"),
         ("b", (b"a", b"B", b"b ", b"bb"), "provision"),
@@ -485,6 +485,11 @@ def test_subsequent_authentication():
     assert server.login(m, stale=True) == 2  # a new nonce, and the count begins anew
     assert server.seen[-1][1] == b"00000001"
     assert server.login(m) == 1
+    server, m = Server(), Imap(USER, PASSWORD)
+    server.login(m)
+    server.login(m, stale=True)  # its first word: it takes logins up, but not this one
+    server.login(m)
+    assert server.seen[-1][1] == b"00000002"
     fresh = Imap(USER, PASSWORD)  # after a reboot
     x = fresh.exchange()
     assert x.send(None) == b""
