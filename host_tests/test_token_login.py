@@ -1,4 +1,5 @@
-"""usasl.token in MicroPython, against scripted servers: what is a yes, and what a server may say instead."""
+"""usasl.token in MicroPython, against scripted servers: what is a yes, and what a server may say instead.
+No byte of what the server says is covered by anything: a token does not prove the server."""
 
 import re
 

@@ -235,6 +235,18 @@ def test_wrong_arguments():
         raise AssertionError(args)
 
 
+def test_a_firmware_without_md5():
+    real, digest_md5._md5 = digest_md5._md5, None
+    try:
+        DigestMD5("user", "secret")
+    except ValueError as e:
+        assert "DIGEST-MD5" in str(e)
+    else:
+        raise AssertionError
+    finally:
+        digest_md5._md5 = real
+
+
 def test_nothing_secret_is_shown_or_kept():
     m = Imap(USER, PASSWORD, realm=HOST)
     for shown in (repr(m), str(m), repr(m.exchange())):
