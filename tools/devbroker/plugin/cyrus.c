@@ -142,7 +142,8 @@ static bool cyrus_open(struct listener *listener)
 
 static void cyrus_close(struct listener *listener)
 {
-	(void)listener;
+	if (reauth_timeout == listener->reauth_timeout)
+		reauth_timeout = NULL; /* it goes with its listener */
 	if (--listeners_open == 0)
 		sasl_server_done();
 }
