@@ -455,21 +455,23 @@ class Packets:
     def start_publish(self):
         """A PUBLISH with QoS > 0: the slot that waits for its answer. ResourceError where the table, or the broker's
         Receive Maximum, has no room now."""
-        s = self.session
         i = -1
         if self.may_publish():
-            i = s.take(PUBACK if self.out_flags & 2 else PUBREC)
+            i = self.session.take(PUBACK if self.out_flags & 2 else PUBREC)
         if i < 0:
             self._no_room()
-        self.out_pid = s.pid[i]
+        self.out_pid = self.session.pid[i]
         try:
             self.put_publish()
         except:  # a name would put the frame on the heap
-            s.release(i)
-            s.answered(i, 0)
+            self._give_back(i)
             raise
         self._charge(i)
         return i
+
+    def _give_back(self, i):
+        self.session.release(i)
+        self.session.answered(i, 0)
 
     def again(self, msg):
         """What tx holds, at QoS > 0, with another payload: its slot. -1 where that cannot be done so; start_publish()

@@ -150,7 +150,7 @@ class Engine(Login):
             i += 2
         if self.size > n:
             self._must_fit(i)
-            self._must_fit(i + vbi(self.rx, i, n))
+            self._props_must_fit(i, n)
         m.parse_props(i, n)
         if m.topic_end == 2 or m.props_start < m.start:
             self._check_publish(m)
@@ -202,6 +202,9 @@ class Engine(Login):
         if n + 4 > len(self.rx):
             raise ResourceError("a message with topic and properties needs rx_size=%d" % (n + 4), 0x95)
 
+    def _props_must_fit(self, i, n):
+        self._must_fit(i + vbi(self.rx, i, n))
+
     def _oversized(self, qos, pid):
         """Refuse a message larger than rx (QoS 1: PUBACK 0x97) and drain it. Announcing a Maximum Packet Size instead
         makes mosquitto 2.0.11 deaf after some of them, and so does a PUBREC 0x97: at QoS 2 it is accepted, and
@@ -225,24 +228,23 @@ class Engine(Login):
             raise ProtocolError("more than receive_maximum=%d unacknowledged messages" % self.session.size, 0x93)
 
     def _publish2(self, m, pid):  # 4.3.3
-        s = self.session
-        i = s.place(pid)
+        i = self.session.place(pid)
         if i >= 0:  # delivered before: only the acknowledgement is repeated
-            if not s.counted[i]:
-                s.counted[i] = 1
+            if not self.session.counted[i]:
+                self.session.counted[i] = 1
                 self._owe(1)
             self._ack(0x50, 0, pid)
             return 0
         self._owe(1)
-        h = self.head[0]
-        reason = _hand(self, self.to_handlers)
-        if reason < 0x80:
-            s.receive(pid)
+        i = self.head[0]
+        m = _hand(self, self.to_handlers)  # from here on the reason
+        if m < 0x80:
+            self.session.receive(pid)
         else:
             self.owed -= 1
         if self.state == UP:
-            self._answer_with(0x50, reason, pid)
-        return h
+            self._answer_with(0x50, m, pid)
+        return i
 
     def _answer_with(self, header, reason, pid):
         self._ack(header, reason, pid, self.reject_props if reason else b"")
@@ -317,18 +319,19 @@ class Engine(Login):
             self.tell("refused", (topic, self.said_reason))  # nobody waits for it
 
     def _pubrec(self, n):  # 3.5
-        pid = self._answer(n, 5)
+        n = self._answer(n, 5)  # from here on the packet identifier
         s = self.session
-        i = s.find(pid, PUBREC)
+        i = s.find(n, PUBREC)
         if i < 0:
             # PUBREC again, after a reconnect: the same answer again. Or one for a packet that we know nothing of.
-            self._ack(0x62, 0 if s.find(pid, PUBCOMP) >= 0 else 0x92, pid)
+            i = 0 if s.find(n, PUBCOMP) >= 0 else 0x92
+            self._ack(0x62, i, n)
         elif self.said_reason >= 0x80:
             self._sent(i)
         else:
             s.state[i] = PUBCOMP
             s.msg[i] = s.props[i] = None
-            self._ack(0x62, 0, pid)
+            self._ack(0x62, 0, n)
         return 0
 
     def _pubcomp(self, n):  # 3.7
@@ -379,8 +382,10 @@ class Engine(Login):
                 raise ValueError("qos=%d; the broker takes up to %d" % (self.out_flags >> 1, self.max_qos))
             if self.out_flags & 1 and not self.retain_available:  # [MQTT-3.2.2-14]
                 raise ValueError("retain: the broker does not keep messages")
-        if self.out_topic is not self.topic_ok:
-            self.out_topic = self.topic(self.out_topic)
+        # One that has an alias was checked when it got it.
+        topic = self.out_topic
+        if topic is not self.topic_ok and (type(topic) is not bytes or topic not in self.alias_topic):
+            self.out_topic = self.topic(topic)
         if type(self.out_msg) is not bytes and isinstance(self.out_msg, str):
             self.out_msg = self.out_msg.encode()
         self.out_props = self.properties(self.out_props, 3) if self.out_props else b""
