@@ -5,6 +5,7 @@ It must never let a CONNACK take effect before the server is proven: a forged on
 """
 
 from errno import ENOTCONN
+from time import ticks_diff
 
 from .codec import data, find, properties, skip, text, u16, u32, vbi, vbi_size
 from .errors import AuthError, Disconnected, MalformedPacket, ProtocolError, Refused
@@ -47,6 +48,10 @@ class Login(Reader):
         self.redirect = None  # (0x9C or 0x9D, Server Reference): where the broker has sent us
         self.will = None  # (flags, props, topic, msg)
         self.exchange = None
+        self.held = False  # a re-authentication holds back what we send: build no packet, wait
+        self.reauth_every = 0  # ms; 0: never by itself
+        self.reauth_hold = True
+        self.authenticated = 0  # when, ticks
         self.connack = b"\0"  # flags and properties, without the authentication data (see props.granted)
         self.known_session = False  # its Subscription Identifiers are ours: this object made the session
 
@@ -81,6 +86,29 @@ class Login(Reader):
         except Exception as e:
             self._failed(e)
             raise
+
+    @property
+    def authenticating(self):
+        """True while a re-authentication runs."""
+        return self.exchange is not None and self.state == UP
+
+    def reauthenticate(self, mechanism, now):
+        """Start a re-authentication (4.12.1); mechanism None: the one of the login. See reauth.py. ValueError: not
+        the method of CONNECT, or it had none. RuntimeError: one runs already."""
+        self._ready_for_use()
+        from .reauth import start
+
+        start(self, mechanism, now)
+
+    def reauth_due(self, now, left):
+        """By the timer: starts one when it is time; ms until it is, or `left`."""
+        if self.state != UP or self.exchange or self.in_handler:
+            return left
+        ms = self.reauth_every - ticks_diff(now, self.authenticated)
+        if ms > 0:
+            return min(left, ms)
+        self.reauthenticate(None, now)
+        return 0
 
     def send_connect(self, method, auth_data):
         """CONNECT (3.1), with our arguments as properties. Allocates."""
@@ -124,7 +152,7 @@ class Login(Reader):
     # --- the broker's answers
 
     def _connack(self, n):  # 3.2
-        if self.state == UP:
+        if self.state == UP and not self.exchange:
             raise ProtocolError("a second CONNACK")
         rx = self.rx
         if n == 2 and rx[1]:
@@ -140,7 +168,7 @@ class Login(Reader):
             raise ProtocolError("CONNACK 0x%02X" % reason)
         if reason:
             raise self._refusal("CONNACK", reason, at, n)
-        if self.left:
+        if self.left and self.state != UP:
             raise ProtocolError("CONNACK before our packet was out")
         if self.exchange:
             self.exchange.connack(n)
@@ -179,6 +207,7 @@ class Login(Reader):
         if self.exchange or self.password is not None:
             self.wipe()
         self.exchange = None
+        self.authenticated = self.last_rx
         if self.session.sending:
             self.resend = 65536  # from the oldest on (4.4)
         self.state = UP
@@ -223,7 +252,7 @@ class Login(Reader):
         self.connack = kept
 
     def _auth(self, n):  # 3.15
-        if not self.exchange or self.left:
+        if not self.exchange:
             raise ProtocolError("AUTH that nobody asked for")
         self.exchange.auth(n)
         return 0
@@ -244,8 +273,10 @@ class Login(Reader):
     def _refusal(self, packet, reason, at, n):
         """The error for a CONNACK or DISCONNECT with a reason >= 0x80."""
         said = self._said(at, n)
-        if reason == 0x86 or reason == 0x87 or reason == 0x8C:
+        x = self.exchange
+        if reason == 0x86 or reason == 0x87 or reason == 0x8C or (x and x.again and x.refused(reason)):
             error = AuthError(packet, reason, said, self.mechanism and self.mechanism.name)
+            error.step = (3 if x.again else x.step) if x else 0
         elif packet == "DISCONNECT":
             error = Disconnected(reason, said)
         else:

@@ -35,6 +35,8 @@ class Publisher:
             msg = msg.encode()
         if e.left or e.ack_count:
             self._client._flush(None)
+        if e.held:
+            self._client._unheld()
         e.out_msg = msg
         e.out_flags = self._retain
         if e.put_encoded(self._head):

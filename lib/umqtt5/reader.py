@@ -142,6 +142,8 @@ class Reader(Packets):
                     self.ping(now)
                     return 0
             left = min(left, ms)
+        if self.reauth_every:
+            return self.reauth_due(now, left)
         return left
 
     def ping(self, now):
@@ -161,8 +163,8 @@ class Reader(Packets):
         return True
 
     def wipe(self):
-        """Overwrite both buffers: they held a password or authentication data."""
-        for buf in (self.tx, self.rx):
+        """Overwrite the buffers: they held a password or authentication data."""
+        for buf in (self.tx, self.rx, self.scratch):
             for i in range(len(buf)):
                 buf[i] = 0
 
@@ -212,7 +214,7 @@ class Reader(Packets):
             raise ProtocolError("a packet of type %d from a server" % t)
         if flags != _ANY and h & 15 != flags:
             raise MalformedPacket("flags 0x%X in a packet of type %d" % (h & 15, t))
-        if self.state != UP and t != 2 and t != 14 and t != 15:
+        if self.state != UP and t != 2 and t != 14 and t != 15 and not (self.exchange and self.exchange.early(t)):
             raise ProtocolError("a packet of type %d before CONNACK" % t)
         if self.max_packet and 1 + vbi_size(n) + n > self.max_packet:
             raise ProtocolError("a packet of %d bytes, max_packet=%d was announced" % (n, self.max_packet), 0x95)
