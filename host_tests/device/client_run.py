@@ -57,7 +57,11 @@ def mechanism(spec):
     import usasl.scram
 
     spec = dict(spec)
-    kind = getattr(usasl.scram, spec.pop("class", "ScramSHA256"))
+    name = spec.pop("class", "ScramSHA256")
+    if name == "Late":
+        from late_proof import Late as kind
+    else:
+        kind = getattr(usasl.scram, name)
     if "keys" in spec:
         spec["keys"] = [(given(s), i, given(c), given(k)) for s, i, c, k in spec["keys"]]
     user = spec.pop("user")

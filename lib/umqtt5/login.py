@@ -5,7 +5,6 @@ It must never let a CONNACK take effect before the server is proven: a forged on
 """
 
 from errno import ENOTCONN
-from time import ticks_diff
 
 from .codec import data, find, properties, skip, text, u16, u32, vbi, vbi_size
 from .errors import AuthError, Disconnected, MalformedPacket, ProtocolError, Refused
@@ -51,7 +50,6 @@ class Login(Reader):
         self.held = False  # a re-authentication holds back what we send: build no packet, wait
         self.reauth_every = 0  # ms; 0: never by itself
         self.reauth_hold = True
-        self.authenticated = 0  # when, ticks
         self.connack = b"\0"  # flags and properties, without the authentication data (see props.granted)
         self.known_session = False  # its Subscription Identifiers are ours: this object made the session
 
@@ -99,16 +97,6 @@ class Login(Reader):
         from .reauth import start
 
         start(self, mechanism, now)
-
-    def reauth_due(self, now, left):
-        """By the timer: starts one when it is time; ms until it is, or `left`."""
-        if self.state != UP or self.exchange or self.in_handler:
-            return left
-        ms = self.reauth_every - ticks_diff(now, self.authenticated)
-        if ms > 0:
-            return min(left, ms)
-        self.reauthenticate(None, now)
-        return 0
 
     def send_connect(self, method, auth_data):
         """CONNECT (3.1), with our arguments as properties. Allocates."""
@@ -207,7 +195,10 @@ class Login(Reader):
         if self.exchange or self.password is not None:
             self.wipe()
         self.exchange = None
-        self.authenticated = self.last_rx
+        if self.reauth_every:
+            from .reauth import arm
+
+            arm(self, self.last_rx)
         if self.session.sending:
             self.resend = 65536  # from the oldest on (4.4)
         self.state = UP

@@ -142,8 +142,6 @@ class Reader(Packets):
                     self.ping(now)
                     return 0
             left = min(left, ms)
-        if self.reauth_every:
-            return self.reauth_due(now, left)
         return left
 
     def ping(self, now):

@@ -54,8 +54,8 @@ def name(reason):
 
 def cause(reason, method, step=0):
     """What usually causes a login to be refused with `reason`. `method`: the Authentication Method, or None. step:
-    the server has 0 CONNECT without the method's data, 1 with it, 2 an answer of ours to its challenge (the proof); 3:
-    in a re-authentication."""
+    the server has 0 CONNECT without the method's data, 1 with it, 2 an answer of ours to its challenge (the proof).
+    3: it was a re-authentication."""
     if not method:
         return "wrong user name or password, or the broker wants enhanced authentication (auth=)"
     if step == 3:

@@ -19,7 +19,7 @@ from time import ticks_diff
 from .auth import Exchange
 from .codec import find, text, u32, vbi, vbi_size
 from .errors import AuthError, NotProven, ProtocolError
-from .reader import Reader
+from .reader import UP, Reader
 
 _FIRST = const(0)  # as in auth.py
 _LAST = const(2)
@@ -43,6 +43,29 @@ def start(engine, mechanism, now):
     if mechanism.name != ours.name:  # [MQTT-4.12.1-1]
         raise ValueError("reauthenticate: by %s; the login was by %s" % (mechanism.name, ours.name))
     engine.exchange = Again(engine, mechanism, now)
+
+
+def arm(engine, now):
+    """The engine's timer() shall start the next one, reauth_every after `now`."""
+    engine.timer = _Due(engine, now).timer
+
+
+class _Due:
+    def __init__(self, engine, since):
+        self.engine = engine
+        self.since = since
+
+    def timer(self, now):
+        """In front of the engine's. Allocates nothing until it is time."""
+        e = self.engine
+        left = Reader.timer(e, now)
+        if e.state != UP or e.in_handler:
+            return left
+        ms = e.reauth_every - ticks_diff(now, self.since)
+        if ms > 0:
+            return min(left, ms)
+        start(e, None, now)  # another timer stands in front now
+        return 0
 
 
 class _Again(Exchange):
@@ -176,13 +199,12 @@ class Again(_Again):
         if user and new and e.user == text(user, "user"):
             e.user = text(new, "user")
         e.mechanism = self.mechanism
-        e.authenticated = self.since
         e.held = False
         if e.pinging:  # its answer could not come, or it could not even go out
             e.pinged = self.since
         for i in range(len(e.tx)):  # nothing is in it: work() saw to that
             e.tx[i] = 0
-        self.aside(("timer", "_ack"))
+        self.aside(("_ack",))
         self.over = True
         if not self.later:
             self.leave()
@@ -190,6 +212,8 @@ class Again(_Again):
     def leave(self):
         self.engine.exchange = None
         self.aside(list(self.front))
+        if self.engine.reauth_every:
+            arm(self.engine, self.since)
 
     # --- in front of the engine
 
@@ -203,6 +227,8 @@ class Again(_Again):
             left = Reader.timer(e, now)
         finally:
             e.keepalive = keepalive
+        if self.over:
+            return left
         if self.busy and not self.wait:
             return left if e.left or e.in_handler else 0
         self.count(now)
