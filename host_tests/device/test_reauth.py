@@ -2,7 +2,7 @@
 # in test_reauth.py, a late proof of the server in device/test_server_proof.py.
 # runs under CPython too
 from rules import METHOD, Mechanism, ack, connack, last, names, opened, packet, props, protocol_error, pub, sent
-from umqtt5.errors import AuthError, Disconnected, NotProven, ProtocolError
+from umqtt5.errors import AuthError, Disconnected, NotProven, ProtocolError, Reject
 from umqtt5.reader import CLOSED, FAILED, UP
 from umqtt5.session import PUBACK
 from wire import Wire, publish, raises
@@ -290,6 +290,32 @@ def test_held_everything_waits_and_goes_out_in_its_order():
     assert [p.qos for p in out] == [0, 1, 2] * 4
     assert [p.pid for p in found[1:-1] if p.name != "PUBLISH"] == list(range(1, 13))
     assert w.e.session.find(out[1].pid, PUBACK) >= 0
+
+
+def test_no_more_is_held_than_the_server_may_send():
+    # 4.9: acknowledgements that it does not get do not let it fill our memory.
+    w = up(receive_maximum=20)
+    begin(w)
+    for pid in range(1, 21):
+        w.feed(publish(b"t", b"m", 1, pid))
+    assert raises(ProtocolError, w.feed, publish(b"t", b"m", 1, 21)).reason == 0x93
+    assert w.e.state == FAILED
+
+
+def test_an_acknowledgement_with_properties_is_held_with_them():
+    def handler(topic, msg):
+        if msg == b"bad":
+            raise Reject(0x99, {"reason_string": "no"})
+
+    w = up()
+    begin(w, b"one")
+    w.e.callback = handler
+    for pid, msg in ((1, b"good"), (2, b"bad"), (3, b"good")):
+        w.feed(publish(b"t", msg, 1, pid))
+    sent(w)
+    finish(w)
+    found = sent(w)
+    assert [(p.pid, p.reason, p.props) for p in found] == [(1, 0, b""), (2, 0x99, b"\x1f\x00\x02no"), (3, 0, b"")]
 
 
 def test_what_was_held_keeps_its_order_with_what_comes_after():

@@ -161,7 +161,11 @@ class Again(_Again):
         self.quiet = engine.reauth_hold
         self.ms = engine.timeout  # what is left of it
         self.since = now  # counted until then
-        self.later = []  # what was held: packets, and the arguments of _ack()
+        # What was held: packets (bytes), acknowledgements without properties (a bytearray: four bytes each, as in
+        # Packets.acks), with properties (the arguments of _ack()).
+        self.later = []
+        self.acks = 0  # how many of them
+        self.at = 0  # where the first of `later` goes on
         self.over = False  # done, but for what was held
         self.stand(("timer",))
 
@@ -245,18 +249,34 @@ class Again(_Again):
         if not self.later:
             self.leave()
             return e.next()
-        held = self.later.pop(0)
-        if isinstance(held, tuple):
-            e._ack(*held)
-            e._next_ack()
-        else:
+        held = self.later[0]
+        i = self.at
+        if isinstance(held, bytearray):
+            e._ack(held[i], held[i + 1], held[i + 2] << 8 | held[i + 3])
+            self.at = i = (i + 4) % len(held)
+        elif isinstance(held, bytes):
             e.out = held
             e._ready(len(held))
+        else:
+            e._ack(*held)
+        if not i:
+            self.later.pop(0)
+        if not e.left:
+            e._next_ack()
         return True
 
-    def _ack(self, *what):
-        # Not into the ring of eight: as many may wait as the server may send.
-        self.later.append(what)
+    def _ack(self, header, reason, pid, props=b""):
+        # Not into the ring of eight: as many may wait as the server may send. mosquitto 2.0.11 sends hundreds.
+        e = self.engine
+        self.acks += 1
+        if self.acks > e.session.size + e.grace:
+            e._owe(self.acks)
+        if props:
+            self.later.append((header, reason, pid, props))
+            return
+        if not self.later or not isinstance(self.later[-1], bytearray):
+            self.later.append(bytearray())
+        self.later[-1].extend(bytes((header, reason, pid >> 8, pid & 0xFF)))
 
     def publish(self):
         # By a handler, which never waits; a driver's publish() waits while `held`. Behind others that waited, or an
