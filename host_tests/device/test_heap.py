@@ -147,4 +147,29 @@ def test_scram_loads_no_texts(broker_host, broker_port, passwords):
     client.publish(TOPIC, MESSAGE, qos=1)
     client.disconnect()
     assert {"umqtt5.auth", "usasl.scram", "usasl.derive"} <= loaded()
-    assert not loaded() & {"umqtt5.reasons", "umqtt5.secrets", "usasl.texts"}, loaded()
+    assert not loaded() & {"umqtt5.reauth", "umqtt5.reasons", "umqtt5.secrets", "usasl.texts"}, loaded()
+
+
+def test_nothing_leaks_over_a_hundred_re_authentications(broker_host, broker_port, passwords):
+    import gc
+
+    c = made(broker_host, broker_port, auth=scram_keys(broker_host, broker_port, passwords))
+    used = []
+    for _ in range(3):
+        for _ in range(50):
+            c.reauthenticate()
+        gc.collect()
+        used.append(gc.mem_alloc())
+    assert used[1] == used[2], used
+    locked(publish_qos1, c)  # and nothing is left that takes heap
+    c.disconnect()
+
+
+def test_everything_while_the_timer_counts(broker_host, broker_port, passwords):
+    # Not a byte before a re-authentication is due, nor after one.
+    auth = scram_keys(broker_host, broker_port, passwords)
+    c = made(broker_host, broker_port, None, None, 60, auth=auth, reauth_every=1000)
+    everything(c, 5)
+    c.reauthenticate()
+    everything(c, 5)
+    c.disconnect()

@@ -33,7 +33,13 @@ def user_properties(buf, i, end):
 class Exchange:
     """One login with one mechanism. `busy`: the generator computes, call work(); read nothing meanwhile."""
 
+    again = False  # True: a re-authentication (reauth.py)
+    quiet = True  # no PINGREQ may go out while it runs
+
     def __init__(self, engine, mechanism):
+        if hasattr(mechanism, "proof_due"):
+            # Set by a mechanism that has forgiven a server its missing proof: it must come in one exchange more.
+            mechanism.proof_due = False
         self.engine = engine
         self.mechanism = mechanism
         self.method = text(mechanism.name, "auth.name")
@@ -41,6 +47,8 @@ class Exchange:
         self.props = engine.properties(getattr(mechanism, "props", None), 15)
         self.generator = mechanism.exchange()
         self.phase = _FIRST
+        self.step = 0  # what the server has of us, for the text of a refusal: reasons.cause()
+        self.value = None  # what work() sends into the generator
         self.busy = True
         self.wait = None  # (stream, ms): call work() when the stream can be read, or after ms
         self.proven = False
@@ -50,11 +58,13 @@ class Exchange:
         """Let the generator compute on: for at most as long as the mechanism's slices are (50 ms on a board)."""
         if self.began is None:
             self.began = now
-        self._resume(None)
+        value = self.value
+        self.value = None
+        self._resume(value)
         done = getattr(self.mechanism, "progress", 0)
         keepalive = self.engine.keepalive
         # No PINGREQ may go out before CONNACK [MQTT-3.1.2-30], and the broker closes after 1.5 x keep alive.
-        if self.busy and done and 0 < 1500 * keepalive < ticks_diff(now, self.began) * 100 // done:
+        if self.quiet and self.busy and done and 0 < 1500 * keepalive < ticks_diff(now, self.began) * 100 // done:
             text = "deriving the keys from the password takes longer than 1.5 x keepalive=%d s here: "
             self._failed(AuthError(text % keepalive + "provision keys, or raise keepalive"))
 
@@ -83,7 +93,6 @@ class Exchange:
             self.wait = out
             self.busy = True
             return
-        engine = self.engine
         if self.phase == _LAST:
             if not self.proven:
                 self._failed(NotProven("the server ended the login before it proved itself"))
@@ -91,11 +100,23 @@ class Exchange:
         elif self.phase == _FIRST:
             if self.proven:
                 self._failed(AuthError("the mechanism has nothing to send"))
-            self.phase = _NEXT
             # b"" is "the server speaks first": no Authentication Data then, not an empty one (3.1.2.11.10)
-            engine.send_connect(self.method, out or None)
+            self._first(out or None)
+            self.phase = _NEXT
+            self.step = 1 if out else 0
         else:
-            engine.put_auth(0x18, self.method, out, self.props)
+            self._next(out)
+            self.step = 2
+
+    def _first(self, out):
+        self.engine.send_connect(self.method, out)
+
+    def _next(self, out):
+        self.engine.put_auth(0x18, self.method, out, self.props)
+
+    def early(self, packet):
+        """Whether a packet of this type, one that does not belong to a login, is borne before its end."""
+        return False
 
     def _properties(self, i, end):
         """Check the method in the properties at rx[i]; the Authentication Data, b"" where there is none."""
@@ -109,10 +130,19 @@ class Exchange:
 
     def auth(self, n):
         """An AUTH packet (3.15), its variable header in rx[:n]."""
+        if self.engine.left:
+            raise ProtocolError("AUTH that nobody asked for")
+        value = self._parse(n, 0x18)  # AUTH 0x00 ends a re-authentication only
+        if self.proven:
+            raise ProtocolError("AUTH 0x18 after the mechanism had ended")
+        self._resume(value)
+
+    def _parse(self, n, success):
+        """The Authentication Data of an AUTH with reason 0x18, or with `success`."""
         rx = self.engine.rx
         reason = rx[0] if n else 0
-        if reason != 0x18:
-            # AUTH 0x00 ends a re-authentication only, 0x19 is the client's alone (table 3-12), others do not exist.
+        if reason != 0x18 and reason != success:
+            # 0x19 is the client's alone (table 3-12), others do not exist.
             raise ProtocolError("AUTH 0x%02X during a login" % reason)
         if n < 2:
             raise ProtocolError("AUTH without properties")
@@ -121,15 +151,12 @@ class Exchange:
         at = 1 + vbi_size(vbi(rx, 1, n))
         self.engine.check_problem_information(at, n)
         self.engine.answer_props = user_properties(rx, at, n)  # not the authentication data
-        value = self._properties(1, n)
-        if self.proven:
-            raise ProtocolError("AUTH 0x18 after the mechanism had ended")
-        self._resume(value)
+        return self._properties(1, n)
 
     def connack(self, n):
         """CONNACK 0x00 in rx[:n], parsed and found well-formed. It takes effect only through _finish()."""
         self.phase = _LAST
-        self.prepared = n
+        self.held = n
         if self.proven:
             self._finish()
         else:
@@ -140,5 +167,10 @@ class Exchange:
             self._resume(b"" if d < 0 else data(rx, d))
 
     def _finish(self):
-        self._properties(2, self.prepared)
-        self.engine.accept(self.prepared)
+        self._properties(2, self.held)
+        if getattr(self.mechanism, "proof_due", False):
+            from .reauth import Proof
+
+            self.engine.exchange = Proof(self.engine, self.mechanism, self.held)
+        else:
+            self.engine.accept(self.held)

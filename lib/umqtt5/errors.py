@@ -73,6 +73,8 @@ class Refused(MQTTError):
 class AuthError(Refused):
     """`method`: the Authentication Method (str), or None for a login by user name and password."""
 
+    step = 0  # how far it had come: see reasons.cause()
+
     def __init__(self, text, reason=None, said=None, method=None):
         super().__init__(text, reason, said)
         self.method = method

@@ -58,6 +58,9 @@ class Login(Reader):
         self.redirect = None  # (0x9C or 0x9D, Server Reference): where the broker has sent us
         self.will = None  # (flags, props, topic, msg)
         self.exchange = None
+        self.held = False  # a re-authentication holds back what we send: build no packet, wait
+        self.reauth_every = 0  # ms; 0: never by itself
+        self.reauth_hold = True
         self.connack = b"\0"  # flags and properties, without the authentication data (see props.granted)
         self.known_session = False  # its Subscription Identifiers are ours: this object made the session
 
@@ -93,6 +96,19 @@ class Login(Reader):
         except BaseException:
             self.broke()
             raise
+
+    @property
+    def authenticating(self):
+        """True while a re-authentication runs."""
+        return self.exchange is not None and self.state == UP
+
+    def reauthenticate(self, mechanism, now):
+        """Start a re-authentication (4.12.1); mechanism None: the one of the login. See reauth.py. ValueError: not
+        the method of CONNECT, or it had none. RuntimeError: one runs already."""
+        self._ready_for_use()
+        from .reauth import start
+
+        start(self, mechanism, now)
 
     def send_connect(self, method, auth_data):
         """CONNECT (3.1), with our arguments as properties. Allocates."""
@@ -134,7 +150,7 @@ class Login(Reader):
     # --- the broker's answers
 
     def _connack(self, n):  # 3.2
-        if self.state == UP:
+        if self.state == UP and not self.exchange:
             raise ProtocolError("a second CONNACK")
         rx = self.rx
         if n == 2 and rx[1]:
@@ -151,7 +167,7 @@ class Login(Reader):
             raise ProtocolError("CONNACK 0x%02X" % reason)
         if reason:
             raise self._refusal("CONNACK", reason, at, n)
-        if self.left:
+        if self.left and self.state != UP:
             raise ProtocolError("CONNACK before our packet was out")
         if self.exchange:
             self.exchange.connack(n)
@@ -190,6 +206,10 @@ class Login(Reader):
         if self.exchange or self.password is not None:
             self.wipe()
         self.exchange = None
+        if self.reauth_every:
+            from .reauth import arm
+
+            arm(self, self.last_rx)
         if self.session.sending:
             self.resend = 65536  # from the oldest on (4.4)
             self.pending = True
@@ -239,7 +259,7 @@ class Login(Reader):
         self.connack = kept
 
     def _auth(self, n):  # 3.15
-        if not self.exchange or self.left:
+        if not self.exchange:
             raise ProtocolError("AUTH that nobody asked for")
         self.exchange.auth(n)
         return 0
@@ -261,8 +281,10 @@ class Login(Reader):
         """The error for a CONNACK or DISCONNECT with a reason >= 0x80."""
         said = self._said(at, n)
         self.parting = 0  # the server has spoken first
-        if reason == 0x86 or reason == 0x87 or reason == 0x8C:
+        x = self.exchange
+        if reason == 0x86 or reason == 0x87 or reason == 0x8C or (x and x.again and x.refused(reason)):
             error = AuthError(packet, reason, said, self.mechanism and self.mechanism.name)
+            error.step = (3 if x.again else x.step) if x else 0
         elif packet == "DISCONNECT":
             error = Disconnected(reason, said)
         else:

@@ -7,6 +7,8 @@ CONNACK) and this one. It has no socket and no clock: a driver moves bytes, wait
     writing   while left or next(): write out[off : off + left], then wrote(n, now)
     time      timer(now) -> ms until it wants to be called again; raises when a deadline has passed
     login     open(now, ...); work(now) while auth_busy(); it is done when state is UP
+    again     reauthenticate(mechanism, now), or by itself in timer(); `authenticating` until it is done: work(now)
+              while auth_busy(), reading may go on; while `held` build no packet of the application's
     the end   an exception with state FAILED: farewell() may build a DISCONNECT to try once; then close the stream
 
 After the login nothing here allocates, but where a docstring says so.
@@ -63,6 +65,8 @@ class Engine(Login):
         props=None,
         ack_props=None,
         on_event=None,
+        reauth_every=0,
+        reauth_hold=True,
     ):
         if not 0 <= keepalive <= 65535:
             raise ValueError("keepalive: 0..65535 s")
@@ -74,6 +78,9 @@ class Engine(Login):
             raise ValueError("max_packet: 1..4294967295")
         if session_expiry is not None and not 0 <= session_expiry <= 0xFFFFFFFF:
             raise ValueError("session_expiry: 0..4294967295 s")
+        if reauth_every and (not auth or not 1 <= reauth_every <= 432000):
+            # The clock of a board compares spans of up to 6.2 days.
+            raise ValueError("reauth_every: 1..432000 s, with auth=")
         session = Session(receive_maximum)
         login = (client_id, user, password, keepalive, auth, session_expiry, topic_alias_maximum)
         buffers = (session, tx_size, rx_size, topic_aliases, max_packet, int(timeout * 1000))
@@ -87,11 +94,12 @@ class Engine(Login):
         i = find(props, 0, len(props), 0x19)
         self.wants_response_information = i >= 0 and props[i] == 1
         self.republish = republish
+        self.reauth_every = int(reauth_every * 1000)
+        self.reauth_hold = reauth_hold
         self.ack_always = self.properties(ack_props, 4)
         self.on_event = on_event
         self.callback = None
         # Bound once: a bound method is an object on the heap.
-        self.handlers = _HANDLERS
         self.to_handlers = self._dispatch
         self.to_callback = self._call_back
         self.unmatched = 0  # PUBACK and PUBCOMP for a packet identifier not in use
@@ -462,7 +470,7 @@ class Engine(Login):
         self.put_disconnect(reason, props)
 
 
-_HANDLERS = (
+Engine.handlers = (
     None,
     None,
     Engine._connack,

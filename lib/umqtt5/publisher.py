@@ -40,6 +40,8 @@ class Publisher:
             msg = msg.encode()
         if e.left or e.pending:
             self._client._flush(None)
+        if e.held:
+            self._client._unheld()
         e.out_msg = msg
         e.out_flags = self._retain
         if e.put_encoded(self):

@@ -38,6 +38,8 @@ _FLAGS = b"\xfe\xfe\0\xff\0\0\x02\0\xfe\0\xfe\0\xfe\0\0\0"
 class Reader(Packets):
     """The incoming half of the engine, below the meaning of packets. Owns `rx`."""
 
+    handlers = ()  # by packet type: a function of (engine, length of the variable header and payload in rx)
+
     def __init__(self, session, tx_size, rx_size, aliases, max_packet, timeout):
         super().__init__(tx_size, aliases, session)
         self.rx = bytearray(rx_size)
@@ -200,8 +202,8 @@ class Reader(Packets):
         return True
 
     def wipe(self):
-        """Overwrite both buffers: they held a password or authentication data."""
-        for buf in (self.tx, self.rx):
+        """Overwrite the buffers: they held a password or authentication data."""
+        for buf in (self.tx, self.rx, self.scratch):
             for i in range(len(buf)):
                 buf[i] = 0
 
@@ -253,7 +255,7 @@ class Reader(Packets):
             raise ProtocolError("a packet of type %d from a server" % t)
         if flags != _ANY and h & 15 != flags:
             raise MalformedPacket("flags 0x%X in a packet of type %d" % (h & 15, t))
-        if self.state != UP and t != 2 and t != 14 and t != 15:
+        if self.state != UP and t != 2 and t != 14 and t != 15 and not (self.exchange and self.exchange.early(t)):
             raise ProtocolError("a packet of type %d before CONNACK" % t)
         if self.max_packet and 1 + vbi_size(n) + n > self.max_packet:
             raise ProtocolError("a packet of %d bytes, max_packet=%d was announced" % (n, self.max_packet), 0x95)

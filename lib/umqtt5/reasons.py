@@ -65,14 +65,29 @@ def describe(error, text):
     if method:
         text = method + ": " + text
     if reason is not None and hasattr(error, "method"):
-        text += "; usually: " + cause(reason, method)
+        text += "; usually: " + cause(reason, method, error.step)
     return text
 
 
-def cause(reason, method):
-    """What usually causes a login to be refused with `reason`. `method`: the Authentication Method, or None."""
+def cause(reason, method, step=0):
+    """What usually causes a login to be refused with `reason`. `method`: the Authentication Method, or None. step:
+    the server has 0 CONNECT without the method's data, 1 with it, 2 an answer of ours to its challenge (the proof).
+    3: it was a re-authentication."""
+    if not method:
+        return "wrong user name or password, or the broker wants enhanced authentication (auth=)"
+    if step == 3:
+        if reason == 0x82:
+            return "the broker (mosquitto 2.0) takes no other packet in a re-authentication: leave reauth_hold=True"
+        text = "wrong user or password (or keys), the password was changed since the login, or "
+        return text + "the broker does not re-authenticate by %s (EMQX says 0x87 or 0x8C for all of these)" % method
     if reason == 0x8C:
-        return "the broker does not offer %s (the name's case counts), or offers another algorithm" % method
-    if method:
-        return "wrong user or password (or keys), or %s is not enabled on this listener of the broker" % method
-    return "wrong user name or password, or the broker wants enhanced authentication (auth=)"
+        if step == 2:
+            return "the broker offers %s no longer, or says so for a wrong user or password (or keys)" % method
+        text = "the broker, or this listener of it, does not offer %s (the name's case counts), or another algorithm"
+        return text % method
+    if step == 2:
+        return "wrong password (or keys: provision again), or a user that the broker does not know"
+    text = "a user that the broker does not know, %s not enabled on this listener, or enabled with another algorithm"
+    if not step:
+        text += "; or the broker wants the method's data in CONNECT already, and there was none"
+    return text % method

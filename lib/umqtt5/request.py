@@ -7,7 +7,6 @@ other Correlation Data (a late answer to a request given up, or somebody's nonse
 
 from binascii import hexlify
 from os import urandom
-from time import ticks_add, ticks_ms
 
 from .codec import find, topic, u16
 from .props import decode, encode
@@ -54,7 +53,7 @@ def request(client, topic, msg, timeout, qos, props):
     """MQTTClient.request() of the blocking client."""
     e = client._engine
     r = client._requests = client._requests or Requests()
-    deadline = ticks_add(ticks_ms(), e.timeout if timeout is None else int(timeout * 1000))
+    deadline = client._deadline(timeout)
     if not r.subscribed:
         where = r.topic(e)
         client.subscribe(where, 1, r.handler)

@@ -37,6 +37,8 @@ class MQTTClient:
     topic_aliases: how many the client may give to topics that it uses again; topic_alias_maximum: how many the
     broker may. props: more CONNECT properties (a dict, or bytes from props.encode()). ack_props: User Properties of
     every PUBACK, PUBREC, PUBREL and PUBCOMP (left out where they do not fit tx, or the broker's Maximum Packet Size).
+    reauth_every: s; the client re-authenticates by itself when so much time has passed since it did last, from within
+    any wait (0: never). reauth_hold: our packets wait meanwhile, since mosquitto 2.0 can take none; False: they flow.
     on_event: called with (name, value), what no call can report: see reader.Reader.tell().
     Raises ValueError for arguments that do not go together."""
 
@@ -74,6 +76,7 @@ class MQTTClient:
         self._doing = ""  # the step that an OSError names
         self._requests = None
         self._until = 0
+        self._spent = 0  # ms that a mechanism has computed since connect(): deadlines do not count them
 
     # --- umqtt's methods
 
@@ -96,7 +99,8 @@ class MQTTClient:
         self._close()
         if self._requests:
             self._requests.subscribed = None
-        deadline = ticks_add(ticks_ms(), e.timeout if timeout is None else int(timeout * 1000))
+        self._spent = 0
+        deadline = self._deadline(timeout)
         where = self.server, self.port, self._tls
         hops = self.redirects
         moved = None  # where the broker has moved to for good
@@ -123,7 +127,7 @@ class MQTTClient:
             e.open(ticks_ms(), clean_session)
             while e.state != UP:
                 if e.auth_busy():
-                    deadline = self._work(deadline)
+                    self._work(deadline)
                 elif self._receive(deadline) is None:
                     self._doing = "login: waiting for AUTH or CONNACK"
                     self._wait(POLLIN, deadline)
@@ -154,6 +158,8 @@ class MQTTClient:
                 return
         if self._engine.left or self._engine.pending:
             self._flush(None)
+        if self._engine.held:
+            self._unheld()
         if qos:
             self._room()
         self._engine.out_topic = topic
@@ -245,6 +251,7 @@ class MQTTClient:
             id = s.next_id() if handler else 0
         new = Subscription(id, filter, handler, options, e.properties(props, 8))
         old = s.get(filter)
+        self._unheld()
         self._until = self._deadline()
         self._flush(self._until)
         i = e.subscribe(new)
@@ -266,6 +273,7 @@ class MQTTClient:
     def unsubscribe(self, topic, props=None):
         """Undo subscribe(); returns the reason code (0x11: there was no such subscription)."""
         filter = check_filter(topic)
+        self._unheld()
         self._until = self._deadline()
         self._flush(self._until)
         self._doing = "UNSUBACK"
@@ -298,8 +306,8 @@ class MQTTClient:
             self._outside()
         while True:
             op = self._receive(None)
-            if op is None:
-                self._timer()
+            if op is None and not self._timer() and e.auth_busy():
+                self._step()
             if op != 0:
                 if e.left or e.pending:
                     self._flush(None)
@@ -317,6 +325,7 @@ class MQTTClient:
         session_expiry: s, instead of what CONNECT said; after 0 there only 0 is possible (ValueError)."""
         if self.sock is None:
             return
+        self._unheld()
         self._flush(None)
         self._engine.end(reason, props, session_expiry)  # a ValueError leaves the connection as it was
         try:
@@ -325,6 +334,23 @@ class MQTTClient:
             self._close()
 
     # --- what umqtt does not have
+
+    def reauthenticate(self, auth=None):
+        """Authenticate again on this connection (4.12.1); returns when it is done. auth: another mechanism of the
+        same name (new credentials, which the next connect() then uses), None: the same.
+
+        A server that refuses, or does not prove itself, ends the connection: AuthError, NotProven. ValueError:
+        another method than the login's, or that had none. RuntimeError: one is running (reauth_every). Allocates."""
+        self._outside()
+        e = self._engine
+        e.reauthenticate(auth, ticks_ms())
+        while e.authenticating:
+            self._doing = "re-authentication: waiting for AUTH"
+            if e.auth_busy():
+                self._step()
+            self._flush(None)
+            if e.authenticating:
+                self._turn(None)
 
     @property
     def connack(self):
@@ -363,8 +389,10 @@ class MQTTClient:
 
     # --- the driver
 
-    def _deadline(self):
-        return ticks_add(ticks_ms(), self._engine.timeout)
+    def _deadline(self, timeout=None):
+        """When an operation ends that begins now. Without what has been spent: _wait() adds that, as it is then."""
+        timeout = self._engine.timeout if timeout is None else int(timeout * 1000)
+        return ticks_add(ticks_ms(), timeout - self._spent)
 
     def _outside(self):
         if self._engine.in_handler:
@@ -416,10 +444,24 @@ class MQTTClient:
             poll = poller()
             poll.register(stream, POLLIN)
             poll.ipoll(min(ms, _SLICE))
-            if ticks_diff(deadline, ticks_ms()) <= 0:
+            if deadline is not None and ticks_diff(deadline, ticks_ms()) + self._spent <= 0:
                 raise OSError(ETIMEDOUT, "login: the mechanism waits for " + str(stream))
-            return deadline
-        return ticks_add(deadline, ticks_diff(ticks_ms(), began))
+        else:
+            self._spent += ticks_diff(ticks_ms(), began)
+
+    def _step(self):
+        """One slice of a re-authentication; the engine has its deadline."""
+        try:
+            self._work(None)
+        except BaseException:
+            self._abort()
+            raise
+
+    def _unheld(self):
+        """Wait while a re-authentication holds our packets back. Not in a handler: there the engine keeps them."""
+        e = self._engine
+        while e.held and not e.in_handler:
+            self._turn(None)
 
     def _flush(self, deadline):
         """Write all that is due. Whatever interrupts it closes the connection: no half packet stays behind."""
@@ -507,10 +549,13 @@ class MQTTClient:
         now = ticks_ms()
         ms = self._engine.timer(now)
         if deadline is not None:
-            left = ticks_diff(deadline, now)
+            left = ticks_diff(deadline, now) + self._spent
             if left <= 0:
                 raise OSError(ETIMEDOUT, self._doing)
             ms = min(ms, left)
+        if not ms and self._engine.auth_busy():
+            self._step()
+            return
         if self.on_wait:
             self.on_wait()
             ms = min(ms, _SLICE)
