@@ -5,7 +5,7 @@
 # that the caller did not allow, show a secret in an error or a repr.
 #
 # Passwords are taken as raw UTF-8, without SASLprep, as EMQX and Cyrus SASL store them.
-from usasl.crypto import SASLError, ServerNotProven, b64, hashlib, hmac, nonce, same
+from usasl.crypto import SASLError, ServerNotProven, b64, hashlib, hmac, nonce, same, unb64
 
 
 def _check(good, name):
@@ -118,6 +118,10 @@ class Scram:
         # 0x7F is outside of the grammar, but in every seventh nonce of EMQX.
         if not both.startswith(cnonce) or len(both) == len(cnonce) or min(both) < 33 or max(both) > 127:
             raise SASLError("nonce")
+        try:
+            salt = unb64(salt)
+        except ValueError:
+            raise SASLError("salt")
         entry = self._entry(salt, count)
         if not entry:
             from usasl.derive import entry
@@ -141,7 +145,7 @@ class Scram:
         self._proven = max(self._proven, entry[1])
 
     def _entry(self, salt, text):
-        """The entry of _keys for this salt (base64) and count, None if it must be derived. All checks come before any
+        """The entry of _keys for this salt and count (text), None if it must be derived. All checks come before any
         work: a count of 1 makes the password cheap to guess, 2**31 keeps a board busy for weeks."""
         # int() would take a sign, spaces and underscores.
         if not text.isdigit() or text[0] == 48:
@@ -151,15 +155,16 @@ class Scram:
             raise SASLError("count_low", count, self._min)
         other = 0
         for entry in self._keys:
-            if b64(entry[0]) == salt:
+            if entry[0] == salt:
                 if entry[1] == count:
                     return entry
                 other = entry[1]
+        if self._secret:
+            return None
         # Never derive where there are keys: a rogue server would choose the weakest salt and count.
-        if not self._secret:
-            if other:
-                raise SASLError("keys_count", text, other)
-            raise SASLError("keys_salt")
+        if other:
+            raise SASLError("keys_count", text, other)
+        raise SASLError("keys_salt")
 
 
 class ScramSHA256(Scram):

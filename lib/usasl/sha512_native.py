@@ -1,5 +1,5 @@
-# SHA-512's compression in machine code, by MicroPython's viper emitter. Words of 64 bits are two of 32, the higher one
-# first (xh, xl), so that the same source serves CPUs of 32 and of 64 bits.
+# SHA-512's compression in machine code, by MicroPython's viper emitter. Words of 64 bits are two of 32 (xh the higher
+# one, xl the lower), so that the same source serves CPUs of 32 and of 64 bits.
 # Must never: read or write a word of memory that may not be aligned (a constant of frozen code is not), branch or
 # index by a secret.
 #
@@ -11,7 +11,7 @@ import micropython
 
 @micropython.viper
 def compress(state: ptr8, data: ptr8, at: int, k: ptr8):
-    """FIPS 180-4 6.4.2: the 128 bytes of data[at:], into `state` (bytearray of 64, changed in place). k: the constants."""
+    """As that of sha512_plain.py."""
     # 32-bit words of the CPU's own order: the last 16 words of the message schedule; then the state to begin with.
     w = ptr32(bytearray(192))
     for i in range(16):
