@@ -51,8 +51,12 @@ def _values(message, expected, error):
     return values
 
 
-class Scram:
-    # A subclass gives name, _hash (None: the firmware lacks it), _size (bytes of a digest); others where they differ.
+class ScramSHA256:
+    """SCRAM-SHA-256 (RFC 7677). SCRAM with another hash is a subclass, in which these differ."""
+
+    name = "SCRAM-SHA-256"
+    _hash = hashlib.sha256  # None: the firmware lacks it
+    _size = 32  # bytes of a digest
     _block = 64
     _max = 20000
     _comma = b","  # between the messages that are signed
@@ -167,16 +171,8 @@ class Scram:
         raise SASLError("keys_salt")
 
 
-class ScramSHA256(Scram):
-    """SCRAM-SHA-256 (RFC 7677)."""
-
-    name = "SCRAM-SHA-256"
-    _hash = hashlib.sha256
-    _size = 32
-
-
 def __getattr__(name):
     # ScramSHA1 and ScramSHA512: few boards need them.
-    if name not in ("ScramSHA1", "ScramSHA512"):
+    if name[:8] != "ScramSHA":
         raise AttributeError(name)
     return getattr(__import__("usasl.scram_" + name[5:].lower(), None, None, (name,)), name)

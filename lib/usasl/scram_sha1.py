@@ -1,10 +1,10 @@
 # SCRAM with SHA-1. To be had as usasl.scram.ScramSHA1, which loads this.
 # Must never: hold anything but what differs from SHA-256.
 from usasl.crypto import hashlib
-from usasl.scram import Scram
+from usasl.scram import ScramSHA256
 
 
-class ScramSHA1(Scram):
+class ScramSHA1(ScramSHA256):
     """SCRAM-SHA-1 (RFC 5802)."""
 
     name = "SCRAM-SHA-1"
