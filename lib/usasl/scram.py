@@ -34,7 +34,7 @@ def _values(message, expected, error):
     """The values of `r=..,s=..`, which begins with these letters. RFC 5802 7: one letter, "=", at least one
     character."""
     if not message:
-        raise ServerNotProven("unsigned")
+        raise ServerNotProven("no_signature" if expected == b"v" else "no_challenge")
     letters = b""
     values = []
     for part in message.split(b","):
@@ -44,18 +44,18 @@ def _values(message, expected, error):
             raise error("attributes", part[:2])
         letters += letter
         values.append(part[2:])
-    if letters[:1] == b"e":
+    if letters[0] == 101:  # e
         raise error("refused", values[0])
-    if not letters.startswith(expected):  # in this order; unknown extensions may follow
-        raise error("attributes", letters)
-    return values
+    if letters.startswith(expected):  # in this order; unknown extensions may follow
+        return values
+    raise error("attributes", letters)
 
 
 class ScramSHA256:
     """SCRAM-SHA-256 (RFC 7677). SCRAM with another hash is a subclass, in which these differ."""
 
     name = "SCRAM-SHA-256"
-    _hash = hashlib.sha256  # None: the firmware lacks it
+    _hash = hashlib.sha256
     _size = 32  # bytes of a digest
     _block = 64
     _max = 20000
@@ -81,7 +81,6 @@ class ScramSHA256:
         answers may be anybody. A wrong signature is refused by all three.
 
         ValueError: an argument is wrong; it never shows a password or key."""
-        _check(self._hash, "no_hash")
         _check(server_proof in ("require", "reauth", "skip"), "server_proof")
         _check((password is None) != (not keys), "either")
         self.user = user
@@ -120,7 +119,7 @@ class ScramSHA256:
         first = bytes((yield self._gs2 + auth))
         both, salt, count = _values(first, b"rsi", SASLError)[:3]
         # 0x7F is outside of the grammar, but in every seventh nonce of EMQX.
-        if not both.startswith(cnonce) or len(both) == len(cnonce) or min(both) < 33 or max(both) > 127:
+        if not both.startswith(cnonce) or both == cnonce or min(both) < 33 or max(both) > 127:
             raise SASLError("nonce")
         try:
             salt = unb64(salt)
