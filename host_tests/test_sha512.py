@@ -108,8 +108,8 @@ def test_plain_python_on_32_bits_makes_no_big_integers(tmp_path):
     sha512_plain.compress(state, b"\xff" * 128, 0, sha512._K)
     assert digest == state.hex()
     assert rest.endswith(f"True {2**31 - 1}")
-    # 24 lists of four, with what makes them: about 250 bytes each. A round has some 30 operations: if only one of them
-    # made big integers, these were 80 objects of 32 bytes more.
+    # 24 lists of four, with what makes them: about 250 bytes each. A round has some 30 operations: if only one of
+    # them made big integers, these were 80 objects of 32 bytes more.
     assert int(allocated) < 24 * 250 + 80 * 32 // 2
 
 
