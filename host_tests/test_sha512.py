@@ -113,10 +113,9 @@ def test_plain_python_on_32_bits_makes_no_big_integers(tmp_path):
     assert int(allocated) < 24 * 250 + 80 * 32 // 2
 
 
-@pytest.mark.parametrize("march", ["armv6m"])
-def test_machine_code_on_32_bits(march, monkeypatch):
-    """What mpy-cross makes for an RP2040, on an emulated Cortex-M0: all of the 64-bit sums carry rightly there."""
-    machine = viper.Machine(viper.compiled(march))
+def test_machine_code_on_32_bits(monkeypatch):
+    """What mpy-cross makes for an RP2040, on an emulated Cortex-M0: the halves of its sums carry rightly there."""
+    machine = viper.Machine(viper.compiled())
     monkeypatch.setattr(sha512, "_compress", machine.compress)
     for n in [*SOME, *range(130, 230, 7)]:
         data = random.randbytes(n)

@@ -9,8 +9,8 @@ from usasl.scram import ScramSHA256
 
 
 class ScramSHA512(ScramSHA256):
-    """SCRAM-SHA-512, for keys: with a password a board derives for minutes, so the default of max_iterations is below
-    what servers ask for."""
+    """SCRAM-SHA-512, for keys: from a password a board derives for 20 s, or for minutes, so the default of
+    max_iterations is below what servers ask for."""
 
     name = "SCRAM-SHA-512"
     _hash = sha512
