@@ -1,6 +1,6 @@
-"""The sums of usasl's SHA-512, where a 64-bit word is in parts: two odd halves whose sum is exactly 2**32 carry, which
-no random message would meet (one in 2**33 sums). For each of the sums, blocks are made here that do, from a plain
-reading of FIPS 180-4 with whole words."""
+"""The sums of usasl's SHA-512, where a 64-bit word is in parts: two odd halves whose sum is exactly 2**32 carry, and
+no random message would meet that (one in 2**33 sums). For each of the sums, blocks are made here that do, from a
+plain reading of FIPS 180-4 with whole words."""
 
 import hashlib
 import random

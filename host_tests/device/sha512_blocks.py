@@ -1,6 +1,6 @@
 # Compresses the blocks that the host tells (see test_sha512_carries.py).
 #
-# Told by standard input: [module, [[state, block, constants], ...]], hex. Prints a JSON line for each: the state after.
+# Told by standard input: [module, [[state, block, constants], ...]], hex. Prints a JSON line for each: the new state.
 import json
 import sys
 from binascii import hexlify, unhexlify
