@@ -1,7 +1,7 @@
 """server_proof="reauth" and "skip" with SCRAM, in the blocking client: a broker whose CONNACK has no server-final, as
 ThingsBoard's TBMQ, and hostile ones that would like to be taken for it.
 
-They forgive only a server-final that is absent, after our client-final went out. device/test_server_proof.py has the
+They forgive only a server-final that is absent, after our client-final went out. device/test_late_proof.py has the
 engine's rules; here it is SCRAM by the same contract (device/late_proof.py).
 """
 
@@ -26,7 +26,7 @@ def login(script, server_proof="reauth", steps=None, second=None, mode="keys", *
     with Server(script, second or honest(GOOD)) as server:
         told = {
             "client": {"server": server.host, "port": server.port, "timeout": 3, **client},
-            "auth": mechanism(GOOD, mode, **{"module": "late_proof", "class": "Late", "server_proof": server_proof}),
+            "auth": mechanism(GOOD, mode, server_proof=server_proof),
             "steps": steps or [["connect"]],
             "again": AGAIN,
         }

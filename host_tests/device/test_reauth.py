@@ -1,5 +1,5 @@
 # MQTT 5.0, 4.12.1: re-authentication, in the engine. Its hostile servers are in test_hostile_reauth.py, real brokers
-# in test_reauth.py, a late proof of the server in device/test_server_proof.py.
+# in test_reauth.py, a late proof of the server in device/test_late_proof.py.
 # runs under CPython too
 from rules import METHOD, Mechanism, ack, connack, last, names, opened, packet, props, protocol_error, pub, sent
 from umqtt5.errors import AuthError, Disconnected, NotProven, ProtocolError, Reject
