@@ -2,7 +2,7 @@
 ThingsBoard's TBMQ, and hostile ones that would like to be taken for it.
 
 They forgive only a server-final that is absent, after our client-final went out. device/test_late_proof.py has the
-engine's rules; here it is SCRAM by the same contract (device/late_proof.py).
+engine's rules, device/test_server_proof.py the mechanism's.
 """
 
 import base64
