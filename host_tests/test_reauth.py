@@ -226,7 +226,9 @@ def test_a_publish_waits_until_it_is_over(qos):
     with scripted(then) as server, Board() as board:
         connect(board, server.port, "held", reauth_every=1)
         board.run("until(lambda: c._engine.held)")
-        board.run("c.publish('t', b'held', qos=qos); c.disconnect()", qos=qos)
+        board.run("c.publish('t', b'held', qos=qos)", qos=qos)
+        assert not board.get("c._engine.held or c._engine.authenticating"), "it returned before it was out"
+        board.run("c.disconnect()")
         server.finish()
 
 
@@ -301,6 +303,46 @@ def test_keep_alive_does_not_end_it(hold):
         connect(board, server.port, "alive")
         board.run("c._engine.own_keepalive = c._engine.keepalive = 1; c._engine.reauth_hold = hold", hold=hold)
         board.run("c.reauthenticate(); c.publish('t', b'm', qos=1); c.disconnect()")
+        server.finish()
+
+
+SLOW = """
+from time import sleep_ms, ticks_ms
+class Slow(ScramSHA256):
+    # 0.6 s of work before each thing it says
+    def exchange(self):
+        inner = super().exchange()
+        value = None
+        while True:
+            try:
+                out = inner.send(value)
+            except StopIteration:
+                return
+            for _ in range(15 if out else 0):
+                sleep_ms(40)
+                yield None
+            value = yield out
+c._engine.mechanism = Slow(user, password)
+c._engine.timeout = 500
+"""
+
+
+def test_our_own_computing_does_not_count_against_a_deadline():
+    """Neither in a login, nor in a re-authentication, nor in an operation that waits while one runs."""
+
+    def then(conn):
+        honest_again(conn, GOOD)
+        sub = conn.expect(wire.SUBSCRIBE)
+        honest_again(conn, GOOD)
+        conn.send(wire.ack(wire.SUBACK, sub.pid))
+        conn.serve()
+
+    with Server(after_login(GOOD, lambda conn: conn.serve()), after_login(GOOD, then)) as server, Board() as board:
+        connect(board, server.port, "slow", reauth_hold=False)
+        board.run(SLOW)
+        board.run("c.disconnect(); c.connect(); c.reauthenticate()")
+        board.run("c._engine.reauthenticate(None, ticks_ms()); c.subscribe('t')")
+        board.run("c.disconnect()")
         server.finish()
 
 

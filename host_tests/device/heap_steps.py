@@ -206,6 +206,7 @@ def publishers(c, times=COUNT):
                 q.publish(LONG)
 
             locked(publish_by_publisher, c, times)
+    c.publish(OTHER, b"", True)  # no retained message for others
 
 
 def made(host, port, *login, **options):

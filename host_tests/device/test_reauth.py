@@ -225,6 +225,7 @@ def test_what_waits_goes_out_before():
         w.e.got(6, w.now)
     w.e.ping(w.now)
     w.e.reauthenticate(None, w.now)
+    w.e.work(w.now)  # by a driver that works first, and writes then
     step(w)
     assert names(sent(w)) == ["PUBACK", "PUBACK", "PUBACK", "PINGREQ", "AUTH"]
 
@@ -389,6 +390,17 @@ def test_after_disconnect_nothing_goes_out():
     assert names(sent(w)) == ["DISCONNECT"]
     w.e.closed()
     nothing_stands_in_front(w)
+    # Nor what was held, when it is over but not written yet.
+    w = up()
+    begin(w, b"one")
+    w.feed(publish(b"t", b"m", 1, 7))
+    w.feed(auth(0x00))
+    sent(w)
+    w.e.work(w.now)
+    assert not w.e.held and w.e.authenticating
+    raises(ValueError, w.e.end, 0x87, None)
+    w.e.end(0, None)
+    assert names(sent(w)) == ["DISCONNECT"]
 
 
 def test_the_next_connection_knows_nothing_of_what_was_held():

@@ -316,6 +316,7 @@ class Reader(Packets):
 
         "oversized": bytes of a PUBLISH larger than rx. "refused": (topic, reason), a publish that nobody waits for.
         After a reconnect with the session gone: "lost": (topic, msg), not acknowledged; "unconfirmed": the topic of a
-        message at QoS 2 that the broker had received, but not confirmed."""
+        message at QoS 2 that the broker had received, but not confirmed. "unproven": how many messages came before
+        the proof of a server that gives it late (server_proof="reauth"), and were dropped."""
         if self.on_event:
             self.on_event(event, value)

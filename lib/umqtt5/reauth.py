@@ -177,15 +177,15 @@ class Again(_Again):
     def work(self, now):
         if self.wait:
             self.count(now)
-        self.since = now  # our own computing does not count
+        # Our own computing does not count; nor does the time until an application came to read, but for what timer()
+        # saw of it.
+        self.since = now
         super().work(now)
 
     def auth(self, n):
         if self.over:
             raise ProtocolError("AUTH that nobody asked for")
         super().auth(n)
-        # The time until an application came to read it is not the server's: what timer() saw of it is counted.
-        self.since = self.engine.last_rx
 
     def refused(self, reason):
         return not self.over and super().refused(reason)
