@@ -7,24 +7,16 @@ from errno import ENOENT
 # Authentication Methods; beside them any other, with a token.
 METHODS = ("SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", "DIGEST-MD5")
 QUIRKS = ("emqx-5.0",)
-# What a part of the file holds. Types only: ranges are checked where the values are used.
-_FILE = {"format": int, "wifi": dict, "mqtt": dict, "auth": dict}
-_WIFI = {"ssid": str, "key": str}
-_MQTT = {"host": str, "port": int, "client_id": str, "keepalive": int, "tls": dict}
-_TLS = {"ca": str}
-_SCRAM = {
-    "method": str,
-    "user": str,
-    "min_iterations": int,
-    "max_iterations": int,
-    "keys": list,
-    "server_proof": str,
-    "quirk": str,
-}
-_KEY = {"salt": str, "iterations": int, "client_key": str, "server_key": str}
-_DIGEST = {"method": str, "user": str, "realm": str, "key": str, "host": str}
-_TOKEN = {"method": str, "user": str, "token": str}
-_OPTIONAL = ("wifi", "tls", "server_proof", "quirk")
+# The names in each part of the file; before one: # a whole number, { an object, [ a list, else text; behind it: ? may
+# be left out. Ranges are checked where the values are used. (Dicts instead of strings: 240 bytes of heap more.)
+_FILE = "#format {wifi? {mqtt {auth"
+_WIFI = "ssid key"
+_MQTT = "host #port client_id #keepalive {tls?"
+_TLS = "ca"
+_SCRAM = "method user #min_iterations #max_iterations [keys server_proof? quirk?"
+_KEY = "salt #iterations client_key server_key"
+_DIGEST = "method user realm key host?"
+_TOKEN = "method token user?"
 
 
 def load(path="secrets.json"):
@@ -85,31 +77,37 @@ def read(path):
         _check(path, secrets["mqtt"]["tls"], _TLS, "mqtt.tls.")
     auth = secrets["auth"]
     if "token" in auth:
-        _check(path, auth, _TOKEN, "auth.", ("user",))
+        _check(path, auth, _TOKEN, "auth.")
     elif "method" in auth and auth["method"] not in METHODS:
         raise ValueError(path + ": auth.method: unknown; one of " + ", ".join(METHODS) + ", or any with auth.token")
     elif auth.get("method") == "DIGEST-MD5":
-        _check(path, auth, _DIGEST, "auth.", ("host",))
+        _check(path, auth, _DIGEST, "auth.")
     else:
         _check(path, auth, _SCRAM, "auth.")
     return secrets
 
 
-def _check(path, found, expected, prefix="", optional=_OPTIONAL):
+def _check(path, found, expected, prefix=""):
     """Has the dict `found` exactly the names of `expected`, with values of its types?"""
     if not isinstance(found, dict):
         raise ValueError(path + ": " + (prefix[:-1] or "the whole") + ": not an object {...}")
-    for name in found:
-        if name not in expected:
-            raise ValueError(path + ": " + prefix + name + ": unknown name")
-    for name in expected:
+    known = []
+    for name in expected.split():
+        kind = {"#": int, "{": dict, "[": list}.get(name[0], str)
+        name = name.strip("#{[")
+        optional = name[-1] == "?"
+        name = name.strip("?")
+        known.append(name)
         if name in found:
             value = found[name]
             # A bool is an int.
-            if not isinstance(value, expected[name]) or isinstance(value, bool):
+            if not isinstance(value, kind) or isinstance(value, bool):
                 raise ValueError(path + ": " + prefix + name + ": wrong type")
-        elif name not in optional:
+        elif not optional:
             raise ValueError(path + ": " + prefix + name + ": missing")
+    for name in found:
+        if name not in known:
+            raise ValueError(path + ": " + prefix + name + ": unknown name")
 
 
 def find(method, quirk=None):
