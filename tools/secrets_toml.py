@@ -133,7 +133,7 @@ def read_settings(path, board, wifi):
             settings[name] = settings.get(name, {}) | values
     if not wifi:
         settings.pop("wifi", None)
-    forms = FORM | {"auth": _auth_form(path, text, board, settings.get("auth", {}))}
+    forms = FORM | {"auth": _auth_form(path, text, board, own.get("auth", {}), settings.get("auth", {}))}
     for name, form in forms.items():
         if name == "wifi" and not wifi:
             continue
@@ -154,18 +154,17 @@ def read_settings(path, board, wifi):
     return settings
 
 
-def _auth_form(path, text, board, auth):
-    """The form of the table "auth" for its method. Sets auth["kind"], a key of AUTH."""
+def _auth_form(path, text, board, own, auth):
+    """The form of the table "auth" for its method. Sets auth["kind"], a key of AUTH. own: the board's own table."""
 
     def where(name):
-        own = _place(path, text, "board", board, "auth", name)
-        return own if own.startswith(f"{path.name}, line") and own.endswith(name) else _place(path, text, "auth", name)
+        return _place(path, text, *(("board", board) if name in own else ()), "auth", name)
 
     method = auth.get("method", FORM["auth"]["method"][1])
     known = method in board_secrets.METHODS
     if "token" in auth:
         if known:
-            raise ProvisionError(f"{where('token')}: {method} takes a password, not a token; leave one of the two out")
+            raise ProvisionError(f"{where('token')}: {method} takes no token, but a password")
         kind = "token"
     elif known:
         kind = "SCRAM" if method.startswith("SCRAM") else method
