@@ -1,6 +1,18 @@
 # What the errors of usasl say: cause, and cure where there is one. Loaded only when one is printed.
 # Must never: show a secret. Values come from the server and are cut and made printable.
 _TEXTS = {
+    # DIGEST-MD5
+    "directive": "the server's challenge is not DIGEST-MD5 (RFC 2831): wrong, missing or doubled %s",
+    "qop": "the server offers no qop but %s; only auth is spoken here",
+    "no_realm": "the server offers no realm: give its name with realm=, or realm='' if it has none",
+    "realms": "the server offers several realms (%s): choose one with realm=",
+    "realm": "the server offers the realm %s, not %s: another server, or give the right realm= (provision again)",
+    "charset": "the user's name has characters outside of ISO 8859-1, and the server does not offer charset=utf-8",
+    "no_host": "no realm and no host: give host= for digest-uri",
+    "nonce_again": "the server's nonce is one that was answered before: not a fresh challenge",
+    "asked_again": "the server asked for a login again instead of proving itself: a wrong password, or not our server",
+    # Token
+    "token": "the server answered the token with %s",
     # SCRAM, the server's first message
     "no_challenge": "the server ended the login without a challenge and without its signature: "
     "it lets clients in without authentication, or it is not our server",
