@@ -15,7 +15,11 @@ ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT / "lib"
 VERSION = "0.1.0"
 # Files with machine code are for these architectures only.
-_NATIVE = {"@micropython.asm_thumb": ("armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp")}
+_THUMB = ("armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp")
+_NATIVE = {
+    "@micropython.asm_thumb": _THUMB,
+    "@micropython.viper": (*_THUMB, "x86", "x64", "armv6", "xtensa", "xtensawin", "rv32imc"),
+}
 
 
 class CompileError(Exception):

@@ -8,4 +8,5 @@
 # ruff: noqa: F821  (manifest.py's own words)
 include("$(PORT_DIR)/boards/manifest.py")
 include("../../lib/manifest.py")
+package("usasl", files=("sha512_native.py",), base_path="../../lib")  # SHA-512 in machine code
 module("wifi.py", base_path="../common")

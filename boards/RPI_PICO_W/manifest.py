@@ -8,5 +8,5 @@
 # ruff: noqa: F821  (manifest.py's own words)
 include("$(PORT_DIR)/boards/RPI_PICO_W/manifest.py")
 include("../../lib/manifest.py")
-package("usasl", files=("thumb.py",), base_path="../../lib")  # PBKDF2 in machine code
+package("usasl", files=("thumb.py", "sha512_native.py"), base_path="../../lib")  # PBKDF2 and SHA-512 in machine code
 module("wifi.py", base_path="../common")

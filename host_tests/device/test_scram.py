@@ -187,7 +187,7 @@ def test_wrong_arguments():
         (("us\x7fer", "p"), {}),
         (("user", "p"), {"authzid": ""}),
         (("user", "p"), {"authzid": "a\0"}),
-        (("user", "p"), {"server_proof": "skip"}),
+        (("user", "p"), {"server_proof": "never"}),
         (("user",), {"keys": [short]}),
         (("user",), {"keys": [(b"",) + ENTRY[1:]]}),
         (("user",), {"keys": [(SALT, 0, CLIENT_KEY, SERVER_KEY)]}),

@@ -1,28 +1,60 @@
 # From a password to SCRAM's two keys: PBKDF2 in slices. A board that holds keys never loads this.
-# Must never: block for longer than one slice, decide which count is acceptable (scram.py does, before), take what
-# thumb.py's machine code says without having held it against hashlib.
+# Must never: block for longer than one slice, derive with a count that the caller did not allow (max_iterations; scram.py
+# has held it against min_iterations before), take what thumb.py's machine code says without having held it against
+# hashlib.
 from micropython import const
 
 import sys
 
-from usasl.crypto import hmac, pads
+from usasl.crypto import SASLError, hmac, pads, unb64
 
-# Iterations between two yields. One takes 0.40-0.44 ms on an RP2040: 28 ms, where 50 ms is the limit.
+# Iterations between two yields. One takes 0.40-0.44 ms on an RP2040: 28 ms, where 50 ms is the limit. One of SHA-512
+# (sha512.py: four blocks) comes near to the limit alone.
 _SLICE = const(64)
 
 
-def derive(hash, password, salt, count, block):
-    """Generator: yields the number of iterations done (int) after each slice of work, and at last the tuple
-    (client_key, server_key) of RFC 5802 3. `password`, `salt`: bytes; `count`: 1 or more."""
-    for salted in pbkdf2(hash, password, salt, count, block):
-        if isinstance(salted, int):
-            yield salted
-    yield hmac(hash, salted, b"Client Key", block), hmac(hash, salted, b"Server Key", block)
+def entry(scram, salt, text):
+    """Generator for a mechanism of scram.py that has a password: yields None after each slice of work, and returns
+    the entry of keys for this salt (base64) and count (text), which the mechanism keeps. SASLError: there must be
+    none."""
+    count = int(text[:11])
+    if count < scram._proven:
+        raise SASLError("count_fell", text, scram._proven)
+    if count > scram._max:
+        raise SASLError("count_high", text, scram._max)
+    try:
+        salt = unb64(salt)
+    except ValueError:
+        raise SASLError("salt")
+    try:
+        for salted in pbkdf2(scram._hash, scram._secret, salt, count, scram._block):
+            if isinstance(salted, int):
+                scram.progress = salted * 100 // count
+                yield None
+    finally:
+        scram.progress = 100
+    made = (salt, count) + _keys(scram, salted)
+    # Two: one may be a rogue server's, and must not cost the true one's.
+    scram._keys = [made] + scram._keys[:1]
+    return made
+
+
+def at_once(scram, password, salt, count):
+    """(client_key, server_key), in one go. scram: a mechanism or its class; password: bytes."""
+    return _keys(scram, list(pbkdf2(scram._hash, password, salt, count, scram._block))[-1])
+
+
+def _keys(scram, salted):
+    # RFC 5802 3; scram_emqx.py's servers have another key there
+    if hasattr(scram, "_respell"):
+        salted = scram._respell(salted)
+    return tuple([hmac(scram._hash, salted, text, scram._block) for text in (b"Client Key", b"Server Key")])
 
 
 def pbkdf2(hash, password, salt, count, block):
-    """Generator: PBKDF2-HMAC for one block of output (RFC 8018 5.2; SCRAM's Hi()). Yields like derive(), and
-    at last the derived key (bytes, as long as the digest).
+    """Generator: PBKDF2-HMAC for one block of output (RFC 8018 5.2; SCRAM's Hi()). Yields the number of iterations
+    done (int) after each slice of work, and at last the derived key (bytes, as long as the digest). `password`,
+    `salt`: bytes; `count`: 1 or more.
 
     Firmware hashes have no copy(), so the states behind the two pads cannot be kept: an iteration is two
     hashes of block + digest bytes. They lie in two buffers of which only the tail changes, to spare two
@@ -44,7 +76,7 @@ def pbkdf2(hash, password, salt, count, block):
             pass  # not installed, not for this firmware, no room: nothing that hashlib could not do
     done = 1
     while done < count:
-        step = min(_SLICE, count - done)
+        step = min(1 if size > 32 else _SLICE, count - done)
         if work:
             thumb.turn(work, step, 0)
         else:

@@ -1,31 +1,40 @@
 # SCRAM, RFC 5802 and RFC 7677: the client's side as a generator that yields what to send and is sent what
-# came. The server proves itself too: exchange() returns only when the server has signed this very exchange.
+# came. The server proves itself too: exchange() returns only when the server has signed this very exchange,
+# unless the caller has said otherwise (server_proof).
 # Must never: send a proof before every check on the server's first message has passed, derive with a count
-# that the caller did not allow, return without the server's signature, show a secret in an error or a repr.
+# that the caller did not allow, show a secret in an error or a repr.
 #
 # Passwords are taken as raw UTF-8, without SASLprep, as EMQX and Cyrus SASL store them.
-from usasl.crypto import SASLError, ServerNotProven, b64, hashlib, hmac, nonce, same, unb64
+from usasl.crypto import SASLError, ServerNotProven, b64, hashlib, hmac, nonce, same
+
+
+def _check(good, name):
+    """ValueError with the text `name` if an argument is not good."""
+    if not good:
+        from usasl.texts import text
+
+        raise ValueError(text(name))
 
 
 def _utf8(text):
     if isinstance(text, str):
         text = text.encode()
-    if not text:
-        raise ValueError("empty user, password or authzid")
+    _check(text, "empty")
     return text
 
 
 def _name(name):
     # RFC 5802 5.1, saslname: "=" and "," are escaped (in names only, never in a password).
     name = _utf8(name)
-    if min(name) < 32 or 127 in name:
-        raise ValueError("control character in user or authzid")
+    _check(min(name) > 31 and 127 not in name, "control")
     return name.replace(b"=", b"=3D").replace(b",", b"=2C")
 
 
-def _attributes(message, error):
-    """Split `r=..,s=..` -> (letters as bytes, values). RFC 5802 7: one letter, "=", at least one
+def _values(message, expected, error):
+    """The values of `r=..,s=..`, which begins with these letters. RFC 5802 7: one letter, "=", at least one
     character."""
+    if not message:
+        raise ServerNotProven("unsigned")
     letters = b""
     values = []
     for part in message.split(b","):
@@ -35,51 +44,18 @@ def _attributes(message, error):
             raise error("attributes", part[:2])
         letters += letter
         values.append(part[2:])
-    return letters, values
-
-
-def _server_first(message, cnonce):
-    """Check the server's first message -> (both nonces, salt, count as text)."""
-    if not message:
-        raise ServerNotProven("no_challenge")
-    letters, values = _attributes(message, SASLError)
     if letters[:1] == b"e":
-        raise SASLError("refused", values[0])
-    if letters[:3] != b"rsi":  # in this order; unknown extensions may follow
-        raise SASLError("attributes", letters)
-    both, salt, count = values[:3]
-    # 0x7F is outside of the grammar, but in every seventh nonce of EMQX.
-    if not both.startswith(cnonce) or len(both) == len(cnonce) or min(both) < 33 or max(both) > 127:
-        raise SASLError("nonce")
-    try:
-        salt = unb64(salt)
-    except ValueError:
-        raise SASLError("salt")
-    # int() would take a sign, spaces and underscores.
-    if not count.isdigit() or count[0] == 48:
-        raise SASLError("count", count)
-    return both, salt, count
+        raise error("refused", values[0])
+    if not letters.startswith(expected):  # in this order; unknown extensions may follow
+        raise error("attributes", letters)
+    return values
 
 
-def _server_final(message, signature):
-    """Check the server's last message against the signature that it must hold."""
-    if not message:
-        raise ServerNotProven("no_signature")
-    letters, values = _attributes(message, ServerNotProven)
-    if letters[:1] == b"e":
-        raise ServerNotProven("error", values[0])
-    try:
-        # Strict base64, equal length: else `v=!!!!` would decode to nothing, and nothing equals nothing.
-        if letters[:1] == b"v" and same(unb64(values[0]), signature):
-            return
-    except ValueError:
-        pass
-    raise ServerNotProven("signature")
-
-
-class _Scram:
-    # A subclass gives name, _hash (None: the firmware lacks it), _size (bytes of a digest), _block if not 64.
+class Scram:
+    # A subclass gives name, _hash (None: the firmware lacks it), _size (bytes of a digest); others where they differ.
     _block = 64
+    _max = 20000
+    _comma = b","  # between the messages that are signed
 
     def __init__(
         self,
@@ -88,123 +64,114 @@ class _Scram:
         *,
         keys=None,
         min_iterations=4096,
-        max_iterations=20000,
+        max_iterations=None,
         authzid=None,
         server_proof="require",
     ):
         """user, password, authzid: str, or bytes in UTF-8. keys: [(salt, iterations, client_key,
         server_key)], bytes and an int, in place of the password. A count below min_iterations is always
-        refused, one above max_iterations where keys would have to be derived. ValueError: an argument is
-        wrong; it never shows a password or key."""
-        if not self._hash:
-            raise ValueError("no hash in this firmware for " + self.name)
-        if server_proof != "require":
-            raise ValueError("server_proof: only 'require'")
-        if (password is None) == (not keys):
-            raise ValueError("give either a password or keys")
+        refused, one above max_iterations where keys would have to be derived.
+
+        server_proof, for a server that ends a login without its signature, which "require" refuses: "reauth" sets
+        `proof_due` and returns, then the signature must come in the next exchange(); "skip" does without: whoever
+        answers may be anybody. A wrong signature is refused by all three.
+
+        ValueError: an argument is wrong; it never shows a password or key."""
+        _check(self._hash, "no_hash")
+        _check(server_proof in ("require", "reauth", "skip"), "server_proof")
+        _check((password is None) != (not keys), "either")
         self.user = user
         self.progress = 100  # percent of the derivation that is going on, else 100
+        self.server_proof = server_proof
+        self.proof_due = False  # the caller must run another exchange(), and set it to False before a new login
         self._gs2 = b"n," + (b"" if authzid is None else b"a=" + _name(authzid)) + b","
         self._name = _name(user)
         self._min = min_iterations
-        self._max = max_iterations
+        if max_iterations is not None:
+            self._max = max_iterations
         self._proven = 0  # the highest count with which the server has proven itself
         # With a password: the entries derived from it, two at most, the newest first. Without: the caller's.
         self._secret = None if password is None else _utf8(password)
         self._keys = keys or []
         for salt, count, client_key, server_key in self._keys:
-            if not salt or count < 1 or len(client_key) != self._size or len(server_key) != self._size:
-                raise ValueError("keys: no salt, no count or wrong length of a key")
+            _check(salt and count > 0 and len(client_key) == self._size == len(server_key), "keys")
 
     @classmethod
     def derive(cls, password, salt, iterations):
         """(client_key, server_key) of a password (str, or bytes in UTF-8) for a salt (bytes) and a count, at
         once: for the host, which makes the keys of a board. A board itself derives in slices, in
         exchange()."""
-        from usasl.derive import derive
+        from usasl.derive import at_once
 
-        if not salt or iterations < 1:
-            raise ValueError("derive: no salt or no iterations")
-        return list(derive(cls._hash, _utf8(password), salt, iterations, cls._block))[-1]
+        _check(salt and iterations > 0, "keys")
+        return at_once(cls, _utf8(password), salt, iterations)
 
     def exchange(self):
         """Generator of one login. Yields bytes to send and is sent the answer; yields None while keys are
-        derived (after 64 iterations each: call it again). Returns when the server has proven itself; raises
-        SASLError, or ServerNotProven where its proof is wrong or missing (b"" sent in: its packet had no
-        data)."""
+        derived (call it again). Returns when the server has proven itself; raises SASLError, or ServerNotProven
+        where its proof is wrong or missing (b"" sent in: its packet had no data)."""
         cnonce = nonce()
         auth = b"n=" + self._name + b",r=" + cnonce
         # RFC 5802 3: AuthMessage holds the server's message as it was received (copied: a buffer may change).
         first = bytes((yield self._gs2 + auth))
-        both, salt, count = _server_first(first, cnonce)
-        entry = self._find(salt, count)
+        both, salt, count = _values(first, b"rsi", SASLError)[:3]
+        # 0x7F is outside of the grammar, but in every seventh nonce of EMQX.
+        if not both.startswith(cnonce) or len(both) == len(cnonce) or min(both) < 33 or max(both) > 127:
+            raise SASLError("nonce")
+        entry = self._entry(salt, count)
         if not entry:
-            entry = yield from self._derived(salt, int(count))
+            from usasl.derive import entry
+
+            entry = yield from entry(self, salt, count)
         final = b"c=" + b64(self._gs2) + b",r=" + both
-        auth += b"," + first + b"," + final
-        proof = self._proof(entry[2], auth)
-        auth = hmac(self._hash, entry[3], auth, self._block)  # what the server must send
-        first = yield final + b",p=" + b64(proof)
-        _server_final(bytes(first), auth)
+        auth += self._comma + first + self._comma + final
+        # ClientProof := ClientKey XOR HMAC(StoredKey, AuthMessage)
+        hash = self._hash
+        signature = hmac(hash, hash(entry[2]).digest(), auth, self._block)
+        proof = int.from_bytes(entry[2], "big") ^ int.from_bytes(signature, "big")
+        signature = b64(hmac(hash, entry[3], auth, self._block))  # what the server must send
+        first = bytes((yield final + b",p=" + b64(proof.to_bytes(self._size, "big"))))
+        if not first and self.server_proof != "require" and not self.proof_due:
+            self.proof_due = self.server_proof == "reauth"
+            return
+        # As text: no other base64 than b64()'s own will do.
+        if not same(_values(first, b"v", ServerNotProven)[0], signature):
+            raise ServerNotProven("signature")
+        self.proof_due = False
         self._proven = max(self._proven, entry[1])
 
-    def _find(self, salt, text):
-        """The entry of _keys for this salt and count, None if it may be derived. All checks come before any
+    def _entry(self, salt, text):
+        """The entry of _keys for this salt (base64) and count, None if it must be derived. All checks come before any
         work: a count of 1 makes the password cheap to guess, 2**31 keeps a board busy for weeks."""
-        if len(text) > 10:
-            raise SASLError("count_high", text, self._max)
-        count = int(text)
+        # int() would take a sign, spaces and underscores.
+        if not text.isdigit() or text[0] == 48:
+            raise SASLError("count", text)
+        count = int(text[:11])  # already more than any count that will do
         if count < self._min:
             raise SASLError("count_low", count, self._min)
         other = 0
         for entry in self._keys:
-            if entry[0] == salt:
+            if b64(entry[0]) == salt:
                 if entry[1] == count:
                     return entry
                 other = entry[1]
-        if self._secret:
-            if count < self._proven:
-                raise SASLError("count_fell", count, self._proven)
-            if count > self._max:
-                raise SASLError("count_high", count, self._max)
-            return None
-        # Never derive here: a rogue server would choose the weakest salt and count.
-        if other:
-            raise SASLError("keys_count", count, other)
-        raise SASLError("keys_salt")
-
-    def _derived(self, salt, count):
-        from usasl.derive import derive
-
-        try:
-            for pair in derive(self._hash, self._secret, salt, count, self._block):
-                if isinstance(pair, int):
-                    self.progress = pair * 100 // count
-                    yield None
-        finally:
-            self.progress = 100
-        entry = (salt, count) + pair
-        self._keys = [entry] + self._keys[:1]
-        return entry
-
-    def _proof(self, client_key, auth):
-        # RFC 5802 3: ClientProof := ClientKey XOR HMAC(StoredKey, AuthMessage)
-        signature = hmac(self._hash, self._hash(client_key).digest(), auth, self._block)
-        proof = int.from_bytes(client_key, "big") ^ int.from_bytes(signature, "big")
-        return proof.to_bytes(self._size, "big")
+        # Never derive where there are keys: a rogue server would choose the weakest salt and count.
+        if not self._secret:
+            if other:
+                raise SASLError("keys_count", text, other)
+            raise SASLError("keys_salt")
 
 
-class ScramSHA1(_Scram):
-    """SCRAM-SHA-1 (RFC 5802)."""
-
-    name = "SCRAM-SHA-1"
-    _hash = getattr(hashlib, "sha1", None)
-    _size = 20
-
-
-class ScramSHA256(_Scram):
+class ScramSHA256(Scram):
     """SCRAM-SHA-256 (RFC 7677)."""
 
     name = "SCRAM-SHA-256"
     _hash = hashlib.sha256
     _size = 32
+
+
+def __getattr__(name):
+    # ScramSHA1 and ScramSHA512: few boards need them.
+    if name not in ("ScramSHA1", "ScramSHA512"):
+        raise AttributeError(name)
+    return getattr(__import__("usasl.scram_" + name[5:].lower(), None, None, (name,)), name)

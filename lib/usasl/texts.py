@@ -13,10 +13,17 @@ _TEXTS = {
     "asked_again": "the server asked for a login again instead of proving itself: a wrong password, or not our server",
     # Token
     "token": "the server answered the token with %s",
-    # SCRAM, the server's first message
-    "no_challenge": "the server ended the login without a challenge and without its signature: "
-    "it lets clients in without authentication, or it is not our server",
-    "refused": "the server refused the login with %s",
+    # SCRAM, arguments
+    "empty": "empty user, password or authzid",
+    "control": "control character in user or authzid",
+    "no_hash": "no hash in this firmware for this mechanism",
+    "server_proof": "server_proof: one of 'require', 'reauth', 'skip'",
+    "either": "give either a password or keys",
+    "keys": "keys: no salt, no count or wrong length of a key",
+    # SCRAM, the server's messages
+    "unsigned": "the server ended the login without its signature: it lets clients in without authentication, "
+    "or it is not our server",
+    "refused": "the server refused the login with the error %s",
     "attributes": "the server's message is not SCRAM: bad attributes %s (order, value, doubled, unsupported)",
     "nonce": "the server's nonce does not continue ours: not an answer to this login",
     "salt": "the server's salt is not base64",
@@ -27,9 +34,6 @@ _TEXTS = {
     "count_high": "the server asks for %s iterations; max_iterations is %s. Raise that, or provision keys",
     "keys_count": "the server asks for %s iterations, the keys are for %s: provision again",
     "keys_salt": "the keys are for another salt than the server's: provision again",
-    # SCRAM, the server's last message
-    "no_signature": "the server ended the login without its signature: nothing proves that it is our server",
-    "error": "the server sent the error %s where its signature belongs",
     "signature": "the server's signature is wrong: it does not know this user's keys",
 }
 

@@ -114,7 +114,10 @@ def _order(sources):
     for name, path in paths.items():
         package = name.rpartition(".")[0]
         needs[name] = {package} & paths.keys()
-        for node in ast.parse(sources[path].read_text()).body:
+        body = ast.parse(sources[path].read_text()).body
+        for node in body:
+            if isinstance(node, ast.Try):
+                body.extend([*node.body, *(inner for handler in node.handlers for inner in handler.body)])
             if isinstance(node, ast.ImportFrom):
                 needs[name] |= {f"{package}.{node.module}" if node.level else node.module} & paths.keys()
     # Sorted: the order of a set differs from process to process, and with it the figures, by some bytes.
