@@ -70,10 +70,12 @@ class Place:
         return text[text.index("error: ") + 7 :]
 
     def entries(self):
-        return json.loads(self.file.read_text())["auth"]["keys"] if self.file.exists() else []
+        return json.loads(self.file.read_text())["auth"].get("keys", []) if self.file.exists() else []
 
     def key_texts(self):
-        return [entry[name] for entry in self.entries() for name in ("client_key", "server_key")]
+        keys = [entry[name] for entry in self.entries() for name in ("client_key", "server_key")]
+        auth = json.loads(self.file.read_text())["auth"] if self.file.exists() else {}
+        return keys + [auth[name] for name in ("key", "token") if name in auth]
 
 
 def spellings(secret):
