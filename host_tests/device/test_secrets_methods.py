@@ -3,7 +3,7 @@
 import json
 import sys
 
-from test_secrets import MISSING, SECRET, Folder, error, secrets
+from test_secrets import KEY, MISSING, SECRET, Folder, error, secrets
 from umqtt5.secrets import load
 
 MD5 = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U="
@@ -36,11 +36,24 @@ def scram(**more):
 
 def test_server_proof():
     assert made(scram(server_proof="require")).name == "SCRAM-SHA-256"
+    for proof in ("skip", "reauth"):
+        assert made(scram(server_proof=proof)).server_proof == proof
     assert broken(scram(), "server_proof", "requier").startswith("auth: server_proof: ")
     assert broken(scram(), "server_proof", 1) == "auth.server_proof: wrong type"
 
 
+def test_sha512():
+    key = "MTIz" * 21 + "MQ=="  # 64 bytes
+    auth = scram(method="SCRAM-SHA-512", keys=[dict(KEY, client_key=key, server_key=key)])
+    assert made(auth).name == "SCRAM-SHA-512"
+    assert made(dict(auth, quirk="emqx-5.0"))._comma == b""
+    assert error(file(scram(method="SCRAM-SHA-512"))).startswith("auth: keys: ")
+
+
 def test_quirk():
+    mechanism = made(scram(quirk="emqx-5.0"))
+    assert mechanism.name == "SCRAM-SHA-256" and mechanism._comma == b""
+    assert broken(scram(quirk="emqx-5.0"), "method", "SCRAM-SHA-1") == "auth: quirk: not for SCRAM-SHA-1"
     assert broken(scram(), "quirk", "emqx-5.1") == "auth: quirk: unknown; one of emqx-5.0"
     assert broken(scram(), "quirk", "") == "auth: quirk: unknown; one of emqx-5.0"
     assert broken(scram(), "quirk", True) == "auth.quirk: wrong type"
@@ -99,6 +112,7 @@ def test_only_what_the_method_needs_is_loaded():
         (DIGEST, ["usasl", "usasl.crypto", "usasl.digest_md5"]),
         (TOKEN, ["usasl", "usasl.crypto", "usasl.token"]),
         (scram(), ["usasl", "usasl.crypto", "usasl.scram"]),
+        (scram(quirk="emqx-5.0"), ["usasl", "usasl.crypto", "usasl.scram", "usasl.scram_emqx"]),
     ):
         for name in list(sys.modules):
             if name.startswith("usasl"):

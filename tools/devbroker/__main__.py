@@ -20,6 +20,7 @@ from tools.devbroker.broker import LISTENERS, Broker, BrokerError
 from tools.devbroker.build import BuildError
 
 STATE = Path("build/broker")
+MECHS = (*users.SCRAM, users.CLEAR)
 
 console = Console()
 errors = Console(stderr=True)
@@ -33,9 +34,7 @@ def main(arguments=None):
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", parents=[common], help="run the broker until Ctrl-C")
     run.add_argument("--port", type=int, default=1883, help="first of five consecutive ports (default: %(default)s)")
-    run.add_argument(
-        "--mechs", help="SASL mechanisms to offer, with commas between (default: SCRAM-SHA-1, -256, -512)"
-    )
+    run.add_argument("--mechs", help=f"SASL mechanisms to offer, with commas between (default: {', '.join(MECHS)})")
     add = commands.add_parser("adduser", parents=[common], help="add a user, or give one a new password")
     add.add_argument("name")
     add.add_argument("--iterations", type=int, default=4096, help="PBKDF2 rounds (default: %(default)s)")
@@ -54,7 +53,7 @@ def main(arguments=None):
 
 def _run(options):
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: ends the broker in good order
-    mechs = options.mechs.replace(",", " ").split() if options.mechs else None
+    mechs = options.mechs.replace(",", " ").split() if options.mechs else MECHS
     with Broker(state_dir=options.state, ports=options.port, mechs=mechs) as broker:
         table = Table(title=f"dev broker, process {broker.pid}", title_justify="left")
         table.add_column("address")
