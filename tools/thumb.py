@@ -110,7 +110,7 @@ class Machine:
                 self.cycles += 1  # the branch before was taken
             taken[0] = address + 2 if op >> 12 == 0xD else None
             self.executed += 1
-            self.cycles += _cycles(op)
+            self.cycles += cycles(op)
 
         def touch(_, kind, address, size, __, ___):
             at = address - self._work if address < _STACK else address - self._top
@@ -129,7 +129,7 @@ class Machine:
                 cpu.hook_del(hook)
 
 
-def _cycles(op):
+def cycles(op):
     """Clock cycles of one 16-bit instruction on a Cortex-M0+, of a conditional branch if it is not taken."""
     if op >> 12 == 0xC or op & 0xF600 == 0xB400:  # ldmia, stmia; push, pop: one and one a register, 2 more into pc
         registers = (op & (0xFF if op >> 12 == 0xC else 0x1FF)).bit_count()

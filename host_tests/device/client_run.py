@@ -54,10 +54,9 @@ def given(value):
 
 
 def mechanism(spec):
-    import usasl.scram
-
     spec = dict(spec)
-    kind = getattr(usasl.scram, spec.pop("class", "ScramSHA256"))
+    module = __import__(spec.pop("module", "usasl.scram"), None, None, ("x",))
+    kind = getattr(module, spec.pop("class", "ScramSHA256"))
     if "keys" in spec:
         spec["keys"] = [(given(s), i, given(c), given(k)) for s, i, c, k in spec["keys"]]
     user = spec.pop("user")

@@ -19,13 +19,17 @@ class ScramFailure(Exception):
 
 class Credentials:
     """A user as a server stores it, and as a client with precomputed keys holds it. `secrets()` lists what
-    must never show."""
+    must never show. emqx: as EMQX 5.0.0 to 5.6.1 has it: another key (hexadecimal text), no commas in
+    what is signed."""
 
-    def __init__(self, user="device1", password="s3cret-of-device1", salt=None, iterations=4096, hash_name="sha256"):
+    def __init__(
+        self, user="device1", password="s3cret-of-device1", salt=None, iterations=4096, hash_name="sha256", emqx=False
+    ):
         self.user, self.password, self.iterations, self.hash_name = user, password, iterations, hash_name
+        self.emqx = emqx
         self.salt = salt if salt is not None else b"salt-of-16-bytes"
         salted = hashlib.pbkdf2_hmac(hash_name, password.encode(), self.salt, iterations)
-        self.salted = salted
+        self.salted = salted = salted.hex().encode() if emqx else salted
         self.client_key = self.mac(salted, b"Client Key")
         self.server_key = self.mac(salted, b"Server Key")
         self.stored_key = hashlib.new(hash_name, self.client_key).digest()
@@ -88,7 +92,7 @@ class Exchange:
         if without_proof != b"c=biws,r=" + self.nonce:
             raise ScramFailure("client-final has another channel binding, nonce or an extension")
         c = self.credentials
-        self.auth_message = b",".join((self.bare, self.server_first, without_proof))
+        self.auth_message = (b"" if c.emqx else b",").join((self.bare, self.server_first, without_proof))
         signature = c.mac(c.stored_key, self.auth_message)
         key = bytes(a ^ b for a, b in zip(base64.b64decode(proof, validate=True), signature, strict=True))
         if not hmac.compare_digest(hashlib.new(c.hash_name, key).digest(), c.stored_key):

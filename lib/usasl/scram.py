@@ -5,7 +5,7 @@
 # that the caller did not allow, show a secret in an error or a repr.
 #
 # Passwords are taken as raw UTF-8, without SASLprep, as EMQX and Cyrus SASL store them.
-from usasl.crypto import SASLError, ServerNotProven, b64, hashlib, hmac, nonce, same
+from usasl.crypto import SASLError, ServerNotProven, b64, hashlib, hmac, nonce, same, unb64
 
 
 def _check(good, name):
@@ -34,7 +34,7 @@ def _values(message, expected, error):
     """The values of `r=..,s=..`, which begins with these letters. RFC 5802 7: one letter, "=", at least one
     character."""
     if not message:
-        raise ServerNotProven("unsigned")
+        raise ServerNotProven("no_signature" if expected == b"v" else "no_challenge")
     letters = b""
     values = []
     for part in message.split(b","):
@@ -44,15 +44,19 @@ def _values(message, expected, error):
             raise error("attributes", part[:2])
         letters += letter
         values.append(part[2:])
-    if letters[:1] == b"e":
+    if letters[0] == 101:  # e
         raise error("refused", values[0])
-    if not letters.startswith(expected):  # in this order; unknown extensions may follow
-        raise error("attributes", letters)
-    return values
+    if letters.startswith(expected):  # in this order; unknown extensions may follow
+        return values
+    raise error("attributes", letters)
 
 
-class Scram:
-    # A subclass gives name, _hash (None: the firmware lacks it), _size (bytes of a digest); others where they differ.
+class ScramSHA256:
+    """SCRAM-SHA-256 (RFC 7677). SCRAM with another hash is a subclass, in which these differ."""
+
+    name = "SCRAM-SHA-256"
+    _hash = hashlib.sha256
+    _size = 32  # bytes of a digest
     _block = 64
     _max = 20000
     _comma = b","  # between the messages that are signed
@@ -77,7 +81,6 @@ class Scram:
         answers may be anybody. A wrong signature is refused by all three.
 
         ValueError: an argument is wrong; it never shows a password or key."""
-        _check(self._hash, "no_hash")
         _check(server_proof in ("require", "reauth", "skip"), "server_proof")
         _check((password is None) != (not keys), "either")
         self.user = user
@@ -116,8 +119,12 @@ class Scram:
         first = bytes((yield self._gs2 + auth))
         both, salt, count = _values(first, b"rsi", SASLError)[:3]
         # 0x7F is outside of the grammar, but in every seventh nonce of EMQX.
-        if not both.startswith(cnonce) or len(both) == len(cnonce) or min(both) < 33 or max(both) > 127:
+        if not both.startswith(cnonce) or both == cnonce or min(both) < 33 or max(both) > 127:
             raise SASLError("nonce")
+        try:
+            salt = unb64(salt)
+        except ValueError:
+            raise SASLError("salt")
         entry = self._entry(salt, count)
         if not entry:
             from usasl.derive import entry
@@ -141,7 +148,7 @@ class Scram:
         self._proven = max(self._proven, entry[1])
 
     def _entry(self, salt, text):
-        """The entry of _keys for this salt (base64) and count, None if it must be derived. All checks come before any
+        """The entry of _keys for this salt and count (text), None if it must be derived. All checks come before any
         work: a count of 1 makes the password cheap to guess, 2**31 keeps a board busy for weeks."""
         # int() would take a sign, spaces and underscores.
         if not text.isdigit() or text[0] == 48:
@@ -151,27 +158,20 @@ class Scram:
             raise SASLError("count_low", count, self._min)
         other = 0
         for entry in self._keys:
-            if b64(entry[0]) == salt:
+            if entry[0] == salt:
                 if entry[1] == count:
                     return entry
                 other = entry[1]
+        if self._secret:
+            return None
         # Never derive where there are keys: a rogue server would choose the weakest salt and count.
-        if not self._secret:
-            if other:
-                raise SASLError("keys_count", text, other)
-            raise SASLError("keys_salt")
-
-
-class ScramSHA256(Scram):
-    """SCRAM-SHA-256 (RFC 7677)."""
-
-    name = "SCRAM-SHA-256"
-    _hash = hashlib.sha256
-    _size = 32
+        if other:
+            raise SASLError("keys_count", text, other)
+        raise SASLError("keys_salt")
 
 
 def __getattr__(name):
     # ScramSHA1 and ScramSHA512: few boards need them.
-    if name not in ("ScramSHA1", "ScramSHA512"):
+    if name[:8] != "ScramSHA":
         raise AttributeError(name)
     return getattr(__import__("usasl.scram_" + name[5:].lower(), None, None, (name,)), name)

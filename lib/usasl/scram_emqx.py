@@ -1,6 +1,6 @@
-# SCRAM as EMQX 5.0.0 to 5.6.1 has it, to which no correct client can log in; 5.7.0 and later need usasl.scram. Where RFC
-# 5802 3 has the salted password as a key, these have its hexadecimal text; and the three messages that both sides sign
-# stand without commas between them. The server proves itself all the same.
+# SCRAM as EMQX 5.0.0 to 5.6.1 has it, to which no correct client can log in; 5.7.0 and later need usasl.scram. Where
+# RFC 5802 3 has the salted password as a key, these have its hexadecimal text; and the three messages that both sides
+# sign stand without commas between them. The server proves itself all the same.
 # Must never: be chosen by itself, be used with another server.
 from binascii import hexlify
 

@@ -5,10 +5,10 @@ try:
 except ImportError:  # MicroPython
     from usasl.sha512 import sha512
 
-from usasl.scram import Scram
+from usasl.scram import ScramSHA256
 
 
-class ScramSHA512(Scram):
+class ScramSHA512(ScramSHA256):
     """SCRAM-SHA-512, for keys: with a password a board derives for minutes, so the default of max_iterations is below
     what servers ask for."""
 

@@ -1,5 +1,5 @@
-# SHA-512's compression in machine code, by MicroPython's viper emitter. Words of 64 bits are two of 32, the higher one
-# first (xh, xl), so that the same source serves CPUs of 32 and of 64 bits.
+# SHA-512's compression in machine code, by MicroPython's viper emitter. Words of 64 bits are two of 32 (xh the higher
+# one, xl the lower), so that the same source serves CPUs of 32 and of 64 bits.
 # Must never: read or write a word of memory that may not be aligned (a constant of frozen code is not), branch or
 # index by a secret.
 #
@@ -11,7 +11,7 @@ import micropython
 
 @micropython.viper
 def compress(state: ptr8, data: ptr8, at: int, k: ptr8):
-    """FIPS 180-4 6.4.2: the 128 bytes of data[at:], into `state` (bytearray of 64, changed in place). k: the constants."""
+    """As that of sha512_plain.py."""
     # 32-bit words of the CPU's own order: the last 16 words of the message schedule; then the state to begin with.
     w = ptr32(bytearray(192))
     for i in range(16):
@@ -42,41 +42,50 @@ def compress(state: ptr8, data: ptr8, at: int, k: ptr8):
             xh = uint(data[j] << 24 | data[j + 1] << 16 | data[j + 2] << 8 | data[j + 3])
             xl = uint(data[j + 4] << 24 | data[j + 5] << 16 | data[j + 6] << 8 | data[j + 7]) & m
         else:
-            # W[t-16] + W[t-7]; a carry is what is less than either of its terms
+            # W[t-16] + W[t-7]. The carry of xl + zl is the top bit of the sum of their halves: a comparison would
+            # branch.
             j = i + 18 & 30
-            yl = uint(w[j + 1])
-            xh = uint(w[i]) + uint(w[j])
-            xl = uint(w[i + 1]) + yl & m
-            xh += uint(xl < yl)
+            xh = uint(w[i])
+            xl = uint(w[i + 1])
+            zl = uint(w[j + 1])
+            xh += uint(w[j])
+            xh += (xl >> 1) + (zl >> 1) + (xl & zl & 1) >> 31
+            xl = xl + zl & m
             # + sigma0(W[t-15]): rotr 1 ^ rotr 8 ^ shr 7
             j = i + 2 & 30
             yh = uint(w[j])
             yl = uint(w[j + 1])
             zl = (yl >> 1 ^ yh << 31 ^ yl >> 8 ^ yh << 24 ^ yl >> 7 ^ yh << 25) & m
+            xh += yh >> 1 ^ yl << 31 ^ yh >> 8 ^ yl << 24 ^ yh >> 7
+            xh += (xl >> 1) + (zl >> 1) + (xl & zl & 1) >> 31
             xl = xl + zl & m
-            xh += (yh >> 1 ^ yl << 31 ^ yh >> 8 ^ yl << 24 ^ yh >> 7) + uint(xl < zl)
             # + sigma1(W[t-2]): rotr 19 ^ rotr 61 ^ shr 6
             j = i + 28 & 30
             yh = uint(w[j])
             yl = uint(w[j + 1])
             zl = (yl >> 19 ^ yh << 13 ^ yh >> 29 ^ yl << 3 ^ yl >> 6 ^ yh << 26) & m
+            xh += yh >> 19 ^ yl << 13 ^ yl >> 29 ^ yh << 3 ^ yh >> 6
+            xh += (xl >> 1) + (zl >> 1) + (xl & zl & 1) >> 31
             xl = xl + zl & m
-            xh += (yh >> 19 ^ yl << 13 ^ yl >> 29 ^ yh << 3 ^ yh >> 6) + uint(xl < zl)
         w[i] = xh
         w[i + 1] = xl
         # T1 = h + K + W + Ch + Sigma1(e), rotr 14 ^ rotr 18 ^ rotr 41
         j = t << 3
         zl = uint(k[j + 4] << 24 | k[j + 5] << 16 | k[j + 6] << 8 | k[j + 7]) & m
+        xh += uint(k[j] << 24 | k[j + 1] << 16 | k[j + 2] << 8 | k[j + 3])
+        xh += (xl >> 1) + (zl >> 1) + (xl & zl & 1) >> 31
         xl = xl + zl & m
-        xh += uint(k[j] << 24 | k[j + 1] << 16 | k[j + 2] << 8 | k[j + 3]) + uint(xl < zl)
+        xh += hh
+        xh += (xl >> 1) + (hl >> 1) + (xl & hl & 1) >> 31
         xl = xl + hl & m
-        xh += hh + uint(xl < hl)
         zl = gl ^ el & (fl ^ gl)
+        xh += gh ^ eh & (fh ^ gh)
+        xh += (xl >> 1) + (zl >> 1) + (xl & zl & 1) >> 31
         xl = xl + zl & m
-        xh += (gh ^ eh & (fh ^ gh)) + uint(xl < zl)
         zl = (el >> 14 ^ eh << 18 ^ el >> 18 ^ eh << 14 ^ eh >> 9 ^ el << 23) & m
+        xh += eh >> 14 ^ el << 18 ^ eh >> 18 ^ el << 14 ^ el >> 9 ^ eh << 23
+        xh += (xl >> 1) + (zl >> 1) + (xl & zl & 1) >> 31
         xl = xl + zl & m
-        xh += (eh >> 14 ^ el << 18 ^ eh >> 18 ^ el << 14 ^ el >> 9 ^ eh << 23) + uint(xl < zl)
         hh = gh
         hl = gl
         gh = fh
@@ -84,21 +93,23 @@ def compress(state: ptr8, data: ptr8, at: int, k: ptr8):
         fh = eh
         fl = el
         # e = d + T1
+        eh = dh + xh + ((xl >> 1) + (dl >> 1) + (xl & dl & 1) >> 31) & m
         el = dl + xl & m
-        eh = dh + xh + uint(el < dl) & m
         dh = ch
         dl = cl
         # a = T1 + Maj + Sigma0(a), rotr 28 ^ rotr 34 ^ rotr 39
         zl = al & bl | cl & (al | bl)
+        xh += ah & bh | ch & (ah | bh)
+        xh += (xl >> 1) + (zl >> 1) + (xl & zl & 1) >> 31
         xl = xl + zl & m
-        xh += (ah & bh | ch & (ah | bh)) + uint(xl < zl)
         ch = bh
         cl = bl
         bh = ah
         bl = al
         zl = (bl >> 28 ^ bh << 4 ^ bh >> 2 ^ bl << 30 ^ bh >> 7 ^ bl << 25) & m
+        xh += bh >> 28 ^ bl << 4 ^ bl >> 2 ^ bh << 30 ^ bl >> 7 ^ bh << 25
+        ah = xh + ((xl >> 1) + (zl >> 1) + (xl & zl & 1) >> 31) & m
         al = xl + zl & m
-        ah = xh + (bh >> 28 ^ bl << 4 ^ bl >> 2 ^ bh << 30 ^ bl >> 7 ^ bh << 25) + uint(al < zl) & m
     w[0] = ah
     w[1] = al
     w[2] = bh
@@ -116,9 +127,10 @@ def compress(state: ptr8, data: ptr8, at: int, k: ptr8):
     w[14] = hh
     w[15] = hl
     for i in range(14, -1, -2):
-        yl = uint(w[33 + i])
-        xl = uint(w[i + 1]) + yl & m
-        xh = uint(w[i]) + uint(w[32 + i]) + uint(xl < yl)
+        xl = uint(w[i + 1])
+        zl = uint(w[33 + i])
+        xh = uint(w[i]) + uint(w[32 + i]) + ((xl >> 1) + (zl >> 1) + (xl & zl & 1) >> 31)
+        xl += zl
         j = i << 2
         state[j] = xh >> 24
         state[j + 1] = xh >> 16

@@ -9,10 +9,11 @@ def _words(data, at, n):
 
 
 def compress(state, data, at, k):
-    """FIPS 180-4 6.4.2: the 128 bytes of data[at:], into `state` (bytearray of 64, changed in place). k: the constants.
+    """FIPS 180-4 6.4.2: the 128 bytes of data[at:], into `state` (bytearray of 64, changed in place). k: the 80
+    constants, as bytes.
 
-    x[i - n] >> s | x[i - n - 1] << 16 - s, cut to 16 bits, is part i of x rotated to the right by 16 n + s: indices
-    below 0 go around by themselves."""
+    x[i - n] >> s | x[i - n - 1] << 16 - s, cut to 16 bits, is part i of x rotated to the right by 16 n + s:
+    indices below 0 go around by themselves."""
     w = _words(data, at, 16)
     words = _words(state, 0, 8)
     a, b, c, d, e, f, g, h = words

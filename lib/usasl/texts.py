@@ -16,13 +16,13 @@ _TEXTS = {
     # SCRAM, arguments
     "empty": "empty user, password or authzid",
     "control": "control character in user or authzid",
-    "no_hash": "no hash in this firmware for this mechanism",
     "server_proof": "server_proof: one of 'require', 'reauth', 'skip'",
     "either": "give either a password or keys",
     "keys": "keys: no salt, no count or wrong length of a key",
     # SCRAM, the server's messages
-    "unsigned": "the server ended the login without its signature: it lets clients in without authentication, "
-    "or it is not our server",
+    "no_challenge": "the server ended the login without a challenge and without its signature: "
+    "it lets clients in without authentication, or it is not our server",
+    "no_signature": "the server ended the login without its signature: nothing proves that it is our server",
     "refused": "the server refused the login with the error %s",
     "attributes": "the server's message is not SCRAM: bad attributes %s (order, value, doubled, unsupported)",
     "nonce": "the server's nonce does not continue ours: not an answer to this login",
