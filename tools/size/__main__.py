@@ -20,7 +20,7 @@ from tools.size import measure
 JSON = measure.BUILD / "size.json"
 _NOTES = (
     "Used: with one subscription, after a message sent at QoS 0 and at QoS 1, and one received. "
-    "Names: MicroPython's table of interned strings; it grows in leaps of up to 2 KB. umqtt's rows: upstream's files, "
+    "Names: MicroPython's table of interned strings; it grows in leaps of up to 2 KB. umqtt: upstream's files, "
     "measured the same way, in MQTT 3.1.1."
 )
 

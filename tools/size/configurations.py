@@ -20,7 +20,7 @@ import replay
 os.urandom = replay.urandom
 asyncio.core._io_queue = replay
 sys.path[:] = ["/lib", ".frozen"]
-MQTTClient = ScramSHA256 = client = seen = heap = job = None
+MQTTClient = ScramSHA256 = load = made = client = seen = heap = job = None
 def nonce():
     return {nonce!r}
 def take(message):
@@ -30,15 +30,20 @@ def take_umqtt(topic, payload):
     global seen
     seen = len(payload)
 def run():
-    for i in range(1000):
-        if job.done(): return
-        replay.turn()
-    raise RuntimeError("replay: the tasks wait for more than was recorded: python -m tools.size.record")
+    asyncio.core._run_iter()  # until all tasks wait
+    if not job.done(): raise RuntimeError("replay: the tasks wait for more than was recorded")
 replay.the_socket.load({answers!r})
 """
 _CONNECT = """
 if {scram}: sys.modules["usasl.scram"].nonce = nonce
 client = MQTTClient("size", "broker", auth={mechanism})
+client.connect()
+"""
+_CONNECT_FILE = """
+made = load("/secrets.json")
+sys.modules["usasl.scram"].nonce = nonce
+client = MQTTClient(**made)
+made = None
 client.connect()
 """
 # What record.py did.
@@ -62,8 +67,7 @@ client.wait_msg()
 _CONNECT_AIO = """
 client = MQTTClient("size", "broker")
 async def job():
-    client.start()
-    await client.up()
+    await client.connect()
 job = asyncio.create_task(job())
 run()
 """
@@ -72,7 +76,6 @@ async def job():
     await client.subscribe("size/in", 1, take)
     await client.publish("size/out", b"1", qos=1)
     await client.publish("size/in", b"2")
-    while not seen: await asyncio.sleep_ms(0)
 job = asyncio.create_task(job())
 run()
 """
@@ -100,6 +103,8 @@ CONFIGURATIONS = {
     "blocking client": Configuration((_OURS,), "plain"),
     "+ SCRAM with keys": Configuration((_OURS, _SCRAM), "scram", mechanism="ScramSHA256({user!r}, keys=[{keys!r}])"),
     "+ SCRAM with password": Configuration((_OURS, _SCRAM), "scram", mechanism="ScramSHA256({user!r}, {password!r})"),
+    # As boards/common/main.py does it.
+    "+ keys of secrets.json": Configuration((_OURS, "from umqtt5.secrets import load"), "scram", _CONNECT_FILE),
     "usasl.scram alone": Configuration((_SCRAM,)),
     "asyncio client": Configuration(
         ("from umqtt5.aio import MQTTClient",), "plain", _CONNECT_AIO, _USE_AIO, needs="umqtt5/aio.py"

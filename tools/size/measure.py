@@ -128,7 +128,17 @@ def _configuration(files, what):
         steps["used"] = what.use
         steps["came"] = USED
     steps["loaded"] = LOADED
-    heap, names, out = _run(files, list(steps.values()))
+    heap, names, out = _run(files | {"/secrets.json": _secrets(recorded)}, list(steps.values()))
     heap = dict(zip(steps, heap, strict=True))
     found = {step: heap[step] - heap["nothing"] for step in ("import", "connected", "used") if step in heap}
     return found | {"names": names[-2] - names[1], "modules": ast.literal_eval(out.strip())}
+
+
+def _secrets(recorded):
+    """The secrets.json (bytes) of the recorded login."""
+    salt, count, *keys = (bytes.fromhex(part) if isinstance(part, str) else part for part in recorded["keys"])
+    texts = [base64.b64encode(part).decode() for part in (salt, *keys)]
+    entry = dict(zip(("salt", "client_key", "server_key"), texts, strict=True), iterations=count)
+    auth = {"method": "SCRAM-SHA-256", "user": recorded["user"], "min_iterations": 4096, "max_iterations": 20000}
+    mqtt = {"host": "broker", "port": 1883, "client_id": "size", "keepalive": 0}
+    return json.dumps({"format": 1, "mqtt": mqtt, "auth": auth | {"keys": [entry]}}).encode()

@@ -1,8 +1,8 @@
 # Stands in for `socket` in the WebAssembly build, which has none: it gives back what a real broker once answered
 # (../recorded.json, by ../record.py), one answer for each write of the client's. `select` is the firmware's own.
 #
-# Also what MicroPython's asyncio has and this build lacks, whose own leaves waiting to JavaScript: a queue of streams
-# (all are ready at once) and a loop that is turned by hand.
+# Also what MicroPython's asyncio has and this build lacks, whose own leaves waiting to JavaScript: a queue of
+# streams.
 #
 # It is loaded, and its one socket is made, before anything is measured. It must never allocate what stays.
 import io
@@ -24,6 +24,7 @@ class Socket(io.IOBase):
         self.answers = answers
         self.writes = 0
         self.at = 0
+        self.reader = None
 
     def setblocking(self, flag):
         pass
@@ -41,6 +42,9 @@ class Socket(io.IOBase):
             )
         self.writes += 1
         self.at = 0
+        if self.reader and self._left():
+            core._task_queue.push(self.reader)
+            self.reader = None
         return n
 
     def read(self, n):
@@ -90,14 +94,15 @@ def urandom(n):
 
 
 def queue_read(stream):
+    """asyncio's: the task that runs goes on when there is something to read."""
+    if stream._left():
+        core._task_queue.push(core.cur_task)
+    else:
+        stream.reader = core.cur_task
+
+
+def queue_write(stream):
     core._task_queue.push(core.cur_task)
-
-
-queue_write = queue_read
-
-
-def turn():
-    core._run_iter()
 
 
 sys.modules["socket"] = sys.modules["usocket"] = sys.modules[__name__]
