@@ -55,8 +55,16 @@ def given(value):
 
 def mechanism(spec):
     spec = dict(spec)
+    if "source" in spec:
+        names = {}
+        exec(spec["source"], names)
+        return names["auth"]
     module = __import__(spec.pop("module", "usasl.scram"), None, None, ("x",))
     kind = getattr(module, spec.pop("class", "ScramSHA256"))
+    if "arguments" in spec:
+        return kind(**given(spec["arguments"]))
+    if "key" in spec:
+        spec["key"] = given(spec["key"])
     if "keys" in spec:
         spec["keys"] = [(given(s), i, given(c), given(k)) for s, i, c, k in spec["keys"]]
     user = spec.pop("user")

@@ -42,7 +42,10 @@ class Outcome:
 
 
 def mechanism(credentials, mode, **more):
-    """What device/client_run.py builds a ScramSHA256 from; mode: "password" or "keys"."""
+    """What device/client_run.py builds a mechanism from (a ScramSHA256, if the credentials do not say another one);
+    mode: "password" or "keys"."""
+    if hasattr(credentials, "mechanism"):
+        return credentials.mechanism(mode, **more)
     if mode == "password":
         return {"user": credentials.user, "password": credentials.password, **more}
     salt, iterations, client_key, server_key = credentials.keys

@@ -1,5 +1,5 @@
-# DIGEST-MD5, RFC 2831 (historic since RFC 6331: take SCRAM where the server has it): the client's side as a generator,
-# qop=auth, md5-sess. The server proves itself too: exchange() returns only on its rspauth for this very exchange.
+# DIGEST-MD5, RFC 2831 (historic since RFC 6331: take SCRAM where the server has it): the client's side as a
+# generator, qop=auth, md5-sess. The server proves itself too: exchange() returns only on its rspauth for this login.
 # Must never: answer a challenge that breaks a rule, or a realm that was not asked for; send a nonce count twice;
 # return without the server's proof; show a secret in an error or a repr.
 from binascii import hexlify
@@ -23,7 +23,7 @@ def _utf8(text, what, low=32):
         data = None  # CPython's error would hold the text
     if data is None:
         raise ValueError(what + ": not UTF-8")
-    if data and (min(data) < low or low and 127 in data):
+    if data and (min(data) < low or (low and 127 in data)):
         raise ValueError(what + ": a control character")
     return data
 
@@ -155,7 +155,7 @@ def _challenge(message):
 
 
 class DigestMD5:
-    """DIGEST-MD5 (RFC 2831). Proves the server; passwords weaker than SCRAM's against guessing."""
+    """DIGEST-MD5 (RFC 2831). It proves the server, but a recorded login lets passwords be guessed at one MD5 each."""
 
     name = "DIGEST-MD5"
     service = "mqtt"  # 2.1.2, serv-type: a subclass for another protocol has its own
@@ -190,8 +190,8 @@ class DigestMD5:
         else:
             self._key = self.derive(user, realm, password)
         self._last = None  # the nonce that was answered last: the server must not use it twice
-        # Subsequent authentication (2.2): the last login that was proven, and whether the server takes it up again
-        # (None: unknown). In RAM only: no count outlives a reboot.
+        # Subsequent authentication (2.2): the last login that was proven, and whether the server takes such a one up
+        # again (None: unknown, it is tried). In RAM only: no count outlives a reboot.
         self._past = None
         self._resumes = None
 
@@ -213,7 +213,7 @@ class DigestMD5:
         self._past = proof = None
         message = b""
         if login:
-            self._resumes = False  # until it has
+            self._resumes = None if self._resumes else False  # until it has
             login = login[:4] + (login[4] + 1,)
             message, proof = self._response(login)
         fresh = False  # a challenge of this exchange has been answered

@@ -10,7 +10,7 @@ _TEXTS = {
     "charset": "the user's name has characters outside of ISO 8859-1, and the server does not offer charset=utf-8",
     "no_host": "no realm and no host: give host= for digest-uri",
     "nonce_again": "the server's nonce is one that was answered before: not a fresh challenge",
-    "asked_again": "the server asked for a login again instead of proving itself: a wrong password, or not our server",
+    "asked_again": "the server asked for a login again instead of proving itself: wrong password, or not our server",
     # Token
     "token": "the server answered the token with %s",
     # SCRAM, arguments

@@ -45,17 +45,18 @@ class Broker:
     ports: None (free ones are picked), the first of five consecutive numbers, or a dict {"port": 1883, ...}.
     mechs: the SASL mechanisms to offer, e.g. ("SCRAM-SHA-256",); None: SCRAM-SHA-1, -256, -512.
     acl: text of an acl_file for the SASL listeners; None: everybody may do everything.
+    reauth_timeout: minutes in which Cyrus' DIGEST-MD5 takes up an earlier login (RFC 2831 2.2); None: never.
     """
 
     host = HOST
 
-    def __init__(self, state_dir=None, tls=True, ports=None, mechs=None, acl=None):
+    def __init__(self, state_dir=None, tls=True, ports=None, mechs=None, acl=None, reauth_timeout=None):
         self._temporary = state_dir is None
         if self._temporary:
             state_dir = tempfile.mkdtemp(prefix="umqtt5-broker-")
         self.state_dir = Path(state_dir).resolve()
         self.state_dir.mkdir(parents=True, exist_ok=True)
-        self._mechs, self._acl = mechs, acl
+        self._mechs, self._acl, self._reauth_timeout = mechs, acl, reauth_timeout
         self._names = [name for name in LISTENERS if tls or name != "tls_port"]
         if isinstance(ports, int):
             ports = {name: ports + i for i, name in enumerate(self._names)}
@@ -273,6 +274,8 @@ class Broker:
         ]
         if self._mechs is not None:
             sasl.append(f"plugin_opt_mechs {' '.join(self._mechs)}")
+        if self._reauth_timeout is not None:
+            sasl.append(f"plugin_opt_reauth_timeout {self._reauth_timeout}")
         if self._acl is not None:
             sasl.insert(1, f"acl_file {self.state_dir / 'acl.txt'}")
         tls = self.state_dir / "tls"

@@ -28,6 +28,9 @@ struct login {
 /* How many listeners are open: the library is one for the whole process. */
 static unsigned listeners_open;
 
+/* RFC 2831 2.2, asked for once, when Cyrus starts. */
+static const char *reauth_timeout;
+
 /* The auxprop plugin: gives Cyrus what it asks for about a user. */
 static int lookup(void *context, sasl_server_params_t *server, unsigned flags, const char *user, unsigned user_len)
 {
@@ -87,6 +90,8 @@ static int on_option(void *context, const char *plugin, const char *option, cons
 		*value = AUXPROP_NAME;
 	else if (listener != NULL && strcmp(option, OPTION_USERS_FILE) == 0)
 		*value = listener->users_file;
+	else if (reauth_timeout != NULL && strcmp(option, "reauth_timeout") == 0)
+		*value = reauth_timeout;
 	else
 		return SASL_FAIL;
 	if (length != NULL)
@@ -121,8 +126,8 @@ static bool cyrus_open(struct listener *listener)
 	};
 	int rc;
 
-	(void)listener;
 	if (listeners_open == 0) {
+		reauth_timeout = listener->reauth_timeout;
 		rc = sasl_server_init(callbacks, "umqtt5-devbroker");
 		if (rc == SASL_OK)
 			rc = sasl_auxprop_add_plugin(AUXPROP_NAME, auxprop_init);
@@ -137,7 +142,8 @@ static bool cyrus_open(struct listener *listener)
 
 static void cyrus_close(struct listener *listener)
 {
-	(void)listener;
+	if (reauth_timeout == listener->reauth_timeout)
+		reauth_timeout = NULL; /* it goes with its listener */
 	if (--listeners_open == 0)
 		sasl_server_done();
 }

@@ -10,6 +10,7 @@
  *     plugin_opt_users .../users.txt    # see users.c
  *     plugin_opt_mechs SCRAM-SHA-256    # optional; this is the default: SCRAM-SHA-1 SCRAM-SHA-256 SCRAM-SHA-512
  *     plugin_opt_hostname localhost     # optional
+ *     plugin_opt_reauth_timeout 60      # optional, Cyrus, minutes; the first listener's holds for all
  *
  * A client that is refused learns 0x87 (or 0x8C: no such mechanism) and nothing else; the reason is in the log.
  */
@@ -224,6 +225,7 @@ static unsigned parse_mechanisms(const char *text)
 static bool parse_options(struct listener *listener, const struct mosquitto_opt *options, int count)
 {
 	const char *backend = "cyrus", *mechanisms = DEFAULT_MECHANISMS, *users = NULL, *hostname = "localhost";
+	const char *timeout = NULL;
 
 	for (int i = 0; i < count; i++) {
 		const char *key = options[i].key, *value = options[i].value;
@@ -235,6 +237,8 @@ static bool parse_options(struct listener *listener, const struct mosquitto_opt 
 			users = value;
 		else if (strcmp(key, "hostname") == 0)
 			hostname = value;
+		else if (strcmp(key, "reauth_timeout") == 0)
+			timeout = value;
 		else {
 			log_line(MOSQ_LOG_ERR, "sasl: plugin_opt_%s: no such option", key);
 			return false;
@@ -251,6 +255,8 @@ static bool parse_options(struct listener *listener, const struct mosquitto_opt 
 	listener->mechanisms = parse_mechanisms(mechanisms);
 	listener->users_file = strdup(users);
 	listener->hostname = strdup(hostname);
+	if (timeout != NULL && (listener->reauth_timeout = strdup(timeout)) == NULL)
+		return false;
 	return listener->mechanisms != 0 && listener->users_file != NULL && listener->hostname != NULL;
 }
 
@@ -258,6 +264,7 @@ static void free_listener(struct listener *listener)
 {
 	free((char *)listener->users_file);
 	free((char *)listener->hostname);
+	free((char *)listener->reauth_timeout);
 	free(listener);
 }
 

@@ -21,6 +21,7 @@ struct listener {
 	void *backend_state;         /* owned by the backend, between its open() and close() */
 	const char *users_file;      /* path; read again at every login. Owned here, as is hostname */
 	const char *hostname;        /* part of Kerberos principals and of DIGEST-MD5's digest-uri */
+	const char *reauth_timeout;  /* minutes, as text: Cyrus' DIGEST-MD5 takes up earlier logins. NULL: it does not */
 	unsigned mechanisms;         /* bit i: mechanism i of mechanism_names (mosquitto.c) may be used */
 	struct exchange *exchanges;  /* logins that are going on */
 	void *broker_id;             /* mosquitto_plugin_id_t */
