@@ -59,7 +59,7 @@ class AskRealms:
 
         challenge = bytes((yield b""))
         if not challenge:
-            raise ServerNotProven("unsigned")
+            raise ServerNotProven("no_challenge")
         _, realms, utf8, _ = _challenge(challenge)
         self.asked = [realm.decode("utf-8" if utf8 else "latin-1", "replace") for realm in realms]
         raise _Asked

@@ -241,7 +241,7 @@ class DigestMD5:
     def _asked(self, message, proof, fresh):
         """The challenge that a message must be, since it is not the proof."""
         if not message:
-            raise ServerNotProven("unsigned")
+            raise ServerNotProven("no_signature" if proof else "no_challenge")
         if proof and message[:7].lower() == b"rspauth":
             raise ServerNotProven("signature")
         try:
