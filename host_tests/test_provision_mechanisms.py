@@ -16,6 +16,7 @@ from harness.scram import Credentials, Exchange
 from harness.scripted import ScriptedServer
 
 from tools.devbroker import Broker
+from tools.devbroker.__main__ import MECHS
 
 TOKEN = "eyJhbGciOiJub25lIn0.a-token-of-the-board.c2ln"
 
@@ -23,7 +24,7 @@ TOKEN = "eyJhbGciOiJub25lIn0.a-token-of-the-board.c2ln"
 @pytest.fixture(scope="module")
 def own():
     """A broker with all mechanisms, and one user who has them all."""
-    with Broker(tls=False, mechs=["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", "DIGEST-MD5"]) as broker:
+    with Broker(tls=False, mechs=MECHS) as broker:
         broker.add_user(USER, PASSWORD, mechanisms=("SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", "DIGEST-MD5"))
         yield broker
 
@@ -306,11 +307,11 @@ def bearer(reason=0, data=TOKEN, user=None):
     return script
 
 
-def token_settings(place, port, token=f'"{TOKEN}"', user=None):
+def token_settings(place, port, token=f'"{TOKEN}"', user=None, method="JWT"):
     who = f'user = "{user}"\n' if user else ""
     place.write(
         f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\nclient_id = "board-1"\n'
-        f'[auth]\nmethod = "JWT"\n{who}token = {token}\n'
+        f'[auth]\nmethod = "{method}"\n{who}token = {token}\n'
     )
 
 
@@ -346,8 +347,17 @@ def test_token_refused(place):
     assert "refused the token" in text and "0x87" in text
 
 
-def test_token_that_the_dev_broker_does_not_know(own, place):
-    token_settings(place, own.port)
+@pytest.mark.parametrize("library", ["port", "gsasl_port"])
+def test_token_at_the_dev_broker(own, place, library):
+    port = getattr(own, library)
+    own.add_user("bearer", TOKEN, mechanisms=("TOKEN",))
+    token_settings(place, port, method="TOKEN")
+    code, text = place.run(secret=TOKEN)
+    assert code == 0, text
+    log_in(place.file).disconnect()
+    token_settings(place, port, '"another-token"', method="TOKEN")
+    assert "refused the token" in place.refused(secret="another-token")
+    token_settings(place, port)
     assert "does not offer JWT" in place.refused(secret=TOKEN)
 
 

@@ -20,7 +20,7 @@ from tools.devbroker.broker import LISTENERS, Broker, BrokerError
 from tools.devbroker.build import BuildError
 
 STATE = Path("build/broker")
-MECHS = (*users.SCRAM, users.CLEAR)
+MECHS = (*users.SCRAM, users.CLEAR, users.TOKEN)
 
 console = Console()
 errors = Console(stderr=True)
@@ -39,6 +39,7 @@ def main(arguments=None):
     add.add_argument("name")
     add.add_argument("--iterations", type=int, default=4096, help="PBKDF2 rounds (default: %(default)s)")
     add.add_argument("--digest-md5", action="store_true", help="for DIGEST-MD5 too: keeps the password in clear")
+    add.add_argument("--token", action="store_true", help="for TOKEN alone; the token, kept in clear, for a password")
     commands.add_parser("users", parents=[common], help="list the users")
     options = parser.parse_args(arguments)
     try:
@@ -73,12 +74,15 @@ def _adduser(options):
     users.check_name(options.name)  # before asking for anything
     password = os.environ.get("UMQTT5_PASSWORD") or _ask_password(options.name)
     mechanisms = [*users.SCRAM, *([users.CLEAR] if options.digest_md5 else [])]
+    if options.token:
+        mechanisms = [users.TOKEN]
     path = options.state / "users.txt"
     users.add(path, options.name, password, options.iterations, mechanisms=mechanisms)
     names = escape(", ".join(mechanisms))
+    count = "" if options.token else f", {options.iterations} iterations"
     console.print(
-        f"{escape(options.name)} can log in now: {names}, {options.iterations} iterations. "
-        "Keys that a board got before no longer fit: provision it again.",
+        f"{escape(options.name)} can log in now: {names}{count}. "
+        "What a board got before no longer fits: provision it again.",
         soft_wrap=True,
     )
 
@@ -107,7 +111,7 @@ def _users(options):
         table.add_column(column)
     for user in known:
         for mechanism, iterations in user.mechanisms.items():
-            table.add_row(escape(user.name), mechanism, iterations or "(clear password)")
+            table.add_row(escape(user.name), mechanism, iterations or "(in clear)")
     console.print(table)
 
 
