@@ -97,6 +97,37 @@ def test_server_proof_decides_about_a_broker_that_gives_none(place):
     assert code == 0, text
 
 
+def late(known, prove):
+    """A script: TBMQ, whose proof comes only at re-authentication: there, `prove` makes it of the Exchange."""
+
+    def then(conn):
+        again = conn.expect(wire.AUTH)
+        assert again.reason == 0x19
+        x = Exchange(known)
+        x.first(again.prop(wire.DATA))
+        x.sent_first(x.build())
+        conn.send(challenge(known, x.server_first))
+        x.honest = x.final(conn.expect(wire.AUTH).prop(wire.DATA))
+        conn.send(wire.auth(0, (wire.METHOD, known.method), (wire.DATA, prove(x))))
+
+    return scram(known, final=lambda x: None, then=then)
+
+
+def test_server_proof_at_reauthentication(place):
+    known = Credentials(USER, PASSWORD)
+    forged = late(known, lambda x: b"v=" + base64.b64encode(bytes(32)))
+    with ScriptedServer(asking(known), asking(known), forged) as server:
+        place.settings(server.port, auth='server_proof = "reauth"')
+        assert "did not prove" in place.refused()
+        server.finish()
+    with ScriptedServer(asking(known), asking(known), late(known, lambda x: x.honest)) as server:
+        place.settings(server.port, auth='server_proof = "reauth"')
+        code, text = place.run()
+        server.finish()
+    assert code == 0 and "the broker has proven" in text, text
+    assert auth_of(place)["server_proof"] == "reauth"
+
+
 # EMQX 5.0 ---------------------------------------------------------------------------------------------------
 
 

@@ -30,7 +30,8 @@
 
 #include "plugin.h"
 
-/* All that plugin_opt_mechs can allow. PLAIN, LOGIN and ANONYMOUS prove nothing about the broker: never here. */
+/* All that plugin_opt_mechs can allow. PLAIN, LOGIN and ANONYMOUS prove nothing about the broker: never here. Nor does
+ * TOKEN (token.c), which is there to try what a client makes of such a mechanism. */
 static const char *const mechanism_names[] = {"SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", "DIGEST-MD5",
                                               "GSSAPI",      "GS2-KRB5",      "TOKEN",         NULL};
 #define DEFAULT_MECHANISMS "SCRAM-SHA-1 SCRAM-SHA-256 SCRAM-SHA-512"
