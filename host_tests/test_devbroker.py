@@ -205,6 +205,27 @@ def digest_md5_response(nonce, user, password):
     )
 
 
+def test_token_where_it_is_allowed():
+    with Broker(tls=False, mechs=["TOKEN", "DIGEST-MD5"]) as broker:
+        broker.add_user("bearer", "a-token", mechanisms=("TOKEN",))
+        broker.add_user("device1", PASSWORD, mechanisms=("DIGEST-MD5",))
+        assert [user.mechanisms for user in broker.users()] == [{"TOKEN": None}, {"DIGEST-MD5": None}]
+        # No part of a token, nothing more than one, and no password of another mechanism.
+        for data, reason in (("a-token", 0), ("a-toke", 0x87), ("a-token2", 0x87), (PASSWORD, 0x87), ("", 0x87)):
+            with Wire(broker, broker.port) as wire:
+                wire.connect("TOKEN", data.encode())
+                kind, body = wire.read()
+                assert (kind, body[1]) == (CONNACK, reason), data
+        assert "sasl: bearer logged in (token)" in broker.log_text() and "a-token" not in broker.log_text()
+        with pytest.raises(ValueError, match="printable ASCII"):
+            broker.add_user("bearer", "a\nb", mechanisms=("TOKEN",))
+        with pytest.raises(ValueError, match="cannot be stored"):
+            broker.add_user("bearer", "TOKEN$x", mechanisms=("DIGEST-MD5",))
+    with Broker(tls=False) as broker, Wire(broker, broker.port) as wire:
+        wire.connect("TOKEN", b"a-token")
+        assert wire.read()[1][1] == 0x8C  # only where it is asked for
+
+
 def test_unsafe_mechanisms_cannot_be_offered():
     for mechanism in ("PLAIN", "LOGIN", "ANONYMOUS", "NTLM"):
         with (

@@ -277,6 +277,19 @@ def test_adduser_and_users_commands(tmp_path):
             login(broker, broker.port)
 
 
+def test_adduser_for_the_mechanisms_that_keep_a_secret_in_clear(tmp_path):
+    secret = {"UMQTT5_PASSWORD": PASSWORD}
+    done = command("adduser", "device1", "--state", tmp_path, "--digest-md5", env=secret)
+    told = command("adduser", "bearer", "--state", tmp_path, "--token", env=secret)
+    listed = command("users", "--state", tmp_path)
+    assert "SCRAM-SHA-256" in done.stdout and "DIGEST-MD5" in done.stdout
+    assert "TOKEN" in told.stdout and "SCRAM" not in told.stdout and "iterations" not in told.stdout
+    assert "DIGEST-MD5" in listed.stdout and "TOKEN" in listed.stdout
+    assert PASSWORD not in done.stdout + told.stdout + listed.stdout
+    lines = (tmp_path / "users.txt").read_text().splitlines()
+    assert f"device1:{PASSWORD}" in lines and f"bearer:TOKEN${PASSWORD}" in lines
+
+
 def test_adduser_without_a_password(tmp_path):
     done = command("adduser", "device1", "--state", tmp_path)
     assert done.returncode == 1 and "UMQTT5_PASSWORD" in done.stderr and not (tmp_path / "users.txt").exists()

@@ -13,24 +13,17 @@ import stat
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from harness import wire
-from harness.logins import challenge, scram
-from harness.scram import Credentials, Exchange
+from harness.logins import scram
+from harness.provisioning import DEADLINE, PASSWORD, ROOT, USER, Place, asking, log_in, spellings
+from harness.scram import Credentials
 from harness.scripted import ScriptedServer
-from umqtt5.secrets import load
-from umqtt5.simple import MQTTClient
 
 import tools.provision  # noqa: F401  with it, the shims
 from tools.devbroker import Broker
 from tools.provision import saslprep_changes
-
-ROOT = Path(__file__).parent.parent
-PASSWORD = "pA55-of-provisioned"
-USER = "provisioned"
-DEADLINE = 30
 
 
 @pytest.fixture(scope="module")
@@ -39,67 +32,6 @@ def own():
     with Broker() as broker:
         broker.add_user(USER, PASSWORD, iterations=4096)
         yield broker
-
-
-class Place:
-    """A folder with a secrets.toml, and where provisioning puts its result."""
-
-    def __init__(self, folder):
-        self.folder, self.toml, self.out = folder, folder / "secrets.toml", folder / "out"
-        self.file = self.out / "UNIX.json"
-
-    def write(self, text, mode=0o600):
-        self.toml.write_text(text)
-        self.toml.chmod(mode)
-
-    def settings(self, port, *, mqtt="", auth="", user=USER, password=PASSWORD, host="127.0.0.1", more=""):
-        password = "" if password is None else f"password = {json.dumps(password, ensure_ascii=False)}\n"
-        self.write(
-            f'[mqtt]\nhost = "{host}"\nport = {port}\nclient_id = "board-1"\n{mqtt}\n'
-            f'[auth]\nuser = "{user}"\n{password}{auth}\n{more}\n'
-        )
-
-    def run(self, *arguments, board="UNIX", environment=(), secret=PASSWORD):
-        """Run the command -> (exit code, all that it printed). Nothing secret may be in it."""
-        command = [sys.executable, "-m", "tools.provision", board, "--secrets", self.toml, "--out", self.out]
-        env = {k: v for k, v in os.environ.items() if k != "UMQTT5_PASSWORD"} | dict(environment)
-        env["PYTHONPATH"] = os.pathsep.join(str(ROOT / part) for part in ("", "tools/shims", "lib"))
-        done = subprocess.run(
-            [*command, *arguments],
-            env=env,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=DEADLINE,
-            check=False,
-        )
-        text = done.stdout.decode()
-        assert "Traceback" not in text, text
-        for hidden in spellings(secret) + self.key_texts():
-            assert hidden not in text, "a secret was printed"
-        # No draft is left behind, whatever the end.
-        assert not self.out.exists() or not [p.name for p in self.out.iterdir() if p.name.startswith(".")]
-        return done.returncode, " ".join(text.split())
-
-    def refused(self, *arguments, **more):
-        """Run the command: it must fail and write nothing. Its error."""
-        before = self.file.read_bytes() if self.file.exists() else None
-        code, text = self.run(*arguments, **more)
-        assert code == 1, text
-        assert (self.file.read_bytes() if self.file.exists() else None) == before
-        return text[text.index("error: ") + 7 :]
-
-    def entries(self):
-        return json.loads(self.file.read_text())["auth"]["keys"] if self.file.exists() else []
-
-    def key_texts(self):
-        return [entry[name] for entry in self.entries() for name in ("client_key", "server_key")]
-
-
-def spellings(secret):
-    raw = secret.encode()
-    return [secret, base64.b64encode(raw).decode(), raw.hex()]
 
 
 @pytest.fixture
@@ -112,13 +44,6 @@ def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
-
-
-def log_in(path):
-    """Log in with a board's file; the client, connected."""
-    client = MQTTClient(**load(str(path)))
-    client.connect()
-    return client
 
 
 # What it writes ---------------------------------------------------------------------------------------------
@@ -359,19 +284,6 @@ def test_broker_that_does_not_prove_itself(place):
         place.settings(server.port)
         assert place.run()[0] == 0
         server.finish()
-
-
-def asking(credentials):
-    """A script: the first half of a login; the client must leave then, without a proof."""
-
-    def script(conn):
-        x = Exchange(credentials)
-        x.first(conn.expect(wire.CONNECT).prop(wire.DATA))
-        conn.send(challenge(credentials, x.build()))
-        while (packet := conn.next()) is not None:
-            assert packet.type == wire.DISCONNECT, "a proof was sent"
-
-    return script
 
 
 @pytest.mark.parametrize(("iterations", "argument"), [(1000, "min_iterations"), (20001, "max_iterations")])

@@ -1,23 +1,18 @@
 """boards/secrets.toml -> build/secrets/<BOARD>.json: `make provision BOARD=...`.
 
-Asks the broker for the user's salt and iteration count (the first half of a SCRAM login, twice), derives the
-keys from the password, logs in with those keys as the board will have them, and writes the file only when
-the broker has proven that it knows them.
+Makes of the password what the board gets in its place (credentials.py: asks the broker, derives), logs in with that
+as the board will, and writes the file only when this login held.
 It must never print, log or write the password, nor leave a half-written or readable file.
 """
 
 import micropython  # noqa: F401  the shim: gives `time` a board's ticks, which lib/ needs
 
 import argparse
-import base64
-import errno
 import getpass
-import importlib
 import json
 import os
 import re
 import shutil
-import ssl
 import stat
 import stringprep
 import sys
@@ -28,9 +23,8 @@ from pathlib import Path
 
 from rich.console import Console
 from umqtt5 import secrets as board_secrets
-from umqtt5.errors import AuthError, MQTTError, NotProven
-from umqtt5.simple import MQTTClient
 
+from tools import credentials
 from tools.secrets_toml import ProvisionError, read_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,24 +32,26 @@ SECRETS = ROOT / "boards" / "secrets.toml"
 OUT = ROOT / "build" / "secrets"
 
 
-def find_password(settings, environment=os.environ):
-    """UMQTT5_PASSWORD, else auth.password, else what is typed at the terminal."""
-    user = settings["auth"]["user"]
-    stored = settings["auth"].pop("password")
-    password = environment.get("UMQTT5_PASSWORD") or stored
-    if password is None:
+def find_secret(settings, environment=os.environ):
+    """The password (or the token): UMQTT5_PASSWORD, else what the file has, else what is typed at the terminal."""
+    auth = settings["auth"]
+    what = "token" if auth["kind"] == "token" else "password"
+    whose = f"the {what} of {auth['user'] or auth['method']}"
+    stored = auth.pop(what)
+    secret = environment.get("UMQTT5_PASSWORD") or (None if stored is True else stored)
+    if secret is None:
         if not sys.stdin.isatty():
             raise ProvisionError(
-                f"no password of {user}: set auth.password in secrets.toml or UMQTT5_PASSWORD, or use a terminal"
+                f"no {whose[4:]}: set auth.{what} in secrets.toml or UMQTT5_PASSWORD, or use a terminal"
             )
-        password = getpass.getpass(f"Password of {user} at the broker (not shown): ")
+        secret = getpass.getpass(f"{whose[4:].capitalize()} at the broker (not shown): ")
     try:
-        password.encode()
+        secret.encode()
     except UnicodeEncodeError:
-        password = ""
-    if not password:
-        raise ProvisionError(f"the password of {user} is empty, or not UTF-8")
-    return password
+        secret = ""
+    if not secret:
+        raise ProvisionError(f"{whose} is empty, or not UTF-8")
+    return secret
 
 
 def saslprep_changes(text):
@@ -64,126 +60,34 @@ def saslprep_changes(text):
     return unicodedata.ucd_3_2_0.normalize("NFKC", mapped) != text
 
 
-# The broker -------------------------------------------------------------------------------------------------
-
-
-class _Asked(Exception):
-    """Ends a login after the broker's first message: salt and count are known."""
-
-
-def _connect(arguments, settings, timeout):
-    """One login under a client id of its own: the board's session and will are not touched, nor is the board
-    thrown off if it is connected."""
-    mqtt = settings["mqtt"]
-    where = f"{mqtt['host']}:{mqtt['port']}"
-    arguments = arguments | {"client_id": mqtt["client_id"][:18] + "-prov", "timeout": timeout}
-    client = MQTTClient(**arguments)
-    try:
-        client.connect()
-        client.disconnect()
-    except MQTTError:
-        raise
-    except ssl.SSLCertVerificationError as e:
-        raise ProvisionError(
-            f"TLS with {where}: the broker's certificate does not hold: {e.verify_message}. Is mqtt.tls.ca "
-            "the CA that signed it, and mqtt.host the name in it?"
-        )
-    except ssl.SSLError as e:
-        raise ProvisionError(f"TLS with {where} failed ({e.reason}): is this the broker's TLS port?")
-    except OSError as e:
-        if e.errno in (errno.ECONNRESET, errno.EPIPE):
-            raise ProvisionError(
-                f"the broker {where} closed the connection: {e}. Are mqtt.port and mqtt.tls right, and the password?"
-            )
-        raise ProvisionError(
-            f"broker {where} not reachable: {e}. Does it run, are mqtt.host, mqtt.port and mqtt.tls right?"
-        )
-
-
-def ask(mechanism, settings, arguments, timeout):
-    """What salt (bytes) and iteration count does the broker have for the user? The first half of a login."""
-
-    class Asking(mechanism):
-        asked = None
-
-        def _derived(self, salt, count):
-            self.asked = salt, count
-            raise _Asked
-
-    auth = settings["auth"]
-    method, user = auth["method"], auth["user"]
-    # The password is not needed: nothing that depends on it is sent.
-    asking = Asking(user, "-", min_iterations=auth["min_iterations"], max_iterations=auth["max_iterations"])
-    try:
-        _connect(arguments | {"auth": asking}, settings, timeout)
-    except NotProven:
-        raise ProvisionError(
-            f"the broker lets clients in without asking for {method}: no authentication is set up on this "
-            "listener. Nothing was written"
-        )
-    except AuthError as e:
-        if asking.asked:
-            return asking.asked
-        if e.reason == 0x8C:
-            raise ProvisionError(f"the broker does not offer {method}: {e}")
-        if e.reason is not None:
-            raise ProvisionError(
-                f"the broker refused the user {user} before any password: unknown user, or {method} is not "
-                f"enabled on this listener. {e}"
-            )
-        raise ProvisionError(f"{e} (auth.min_iterations and auth.max_iterations are in secrets.toml)")
-    except MQTTError as e:
-        raise ProvisionError(f"no login by {method} with this broker: {e}")
-    raise ProvisionError(f"the broker ended the login by {method} without a challenge")
-
-
-def prove(path, settings, timeout):
-    """Log in as the board will, with the file that it will have."""
-    arguments = board_secrets.load(str(path))
-    user = settings["auth"]["user"]
-    try:
-        _connect(arguments, settings, timeout)
-    except NotProven as e:
-        raise ProvisionError(f"the broker did not prove that it knows {user}'s keys: {e}. Nothing was written")
-    except MQTTError as e:
-        if isinstance(e, AuthError) and e.reason in (0x86, 0x87):
-            raise ProvisionError(f"wrong password of {user}: {e}. Nothing was written")
-        raise ProvisionError(f"the login with the derived keys failed: {e}. Nothing was written")
-
-
 # The board's file -------------------------------------------------------------------------------------------
 
 
-def old_keys(path, settings, salt):
+def old_keys(path, made):
     """The newest entry of an earlier file for the same user and method but another salt: until the broker's
-    password is really changed everywhere, it may still be asked for."""
-    auth = settings["auth"]
+    password is really changed everywhere, it may still be asked for. made: the new "auth"."""
     try:
         old = board_secrets.read(str(path))["auth"]
         board_secrets.mechanism(str(path), old)  # are its keys whole?
     except (OSError, ValueError):
         return []
-    if (old["method"], old["user"]) != (auth["method"], auth["user"]):
+    if any(old.get(name) != made.get(name) for name in ("method", "user", "quirk")) or "keys" not in old:
         return []
-    keep = [e for e in old["keys"] if e["salt"] != _b64(salt) and e["iterations"] >= auth["min_iterations"]]
+    salt = made["keys"][0]["salt"]
+    keep = [e for e in old["keys"] if e["salt"] != salt and e["iterations"] >= made["min_iterations"]]
     return keep[:1]
 
 
-def _b64(data):
-    return base64.b64encode(data).decode()
-
-
-def secrets_file(settings, keys):
-    """The board's secrets.json as a dict (umqtt5/secrets.py reads it)."""
-    mqtt, auth = settings["mqtt"], settings["auth"]
+def secrets_file(settings, auth):
+    """The board's secrets.json as a dict (umqtt5/secrets.py reads it). auth: of credentials.py."""
+    mqtt = settings["mqtt"]
     whole = {"format": 1}
     if "wifi" in settings:
         whole["wifi"] = settings["wifi"]
     whole["mqtt"] = {name: mqtt[name] for name in ("host", "port", "client_id", "keepalive")}
     if mqtt["tls"] is not None:
         whole["mqtt"]["tls"] = {"ca": "ca.der"}
-    whole["auth"] = {name: auth[name] for name in ("method", "user", "min_iterations", "max_iterations")}
-    whole["auth"]["keys"] = keys
+    whole["auth"] = auth
     return whole
 
 
@@ -192,6 +96,26 @@ def _write(path, data):
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def warn_of(settings, secret, warn):
+    """What is allowed, but may not work or not protect."""
+    mqtt, auth = settings["mqtt"], settings["auth"]
+    if auth["kind"] != "token":
+        for what, text in (("password", secret), ("user name", auth["user"])):
+            if saslprep_changes(text):
+                warn(
+                    f"the {what} has characters that SASLprep would change. It is taken as it is, which is "
+                    "right for EMQX and Cyrus SASL; GNU SASL and others may expect it prepared"
+                )
+    if auth["kind"] == "SCRAM" and set(auth["user"]) & set(",="):
+        warn("the user name has ',' or '=' in it: EMQX cannot log such users in by SCRAM")
+    if mqtt["tls"] is None and mqtt["host"] != "localhost" and not mqtt["host"].startswith("127."):
+        if auth["kind"] == "token":
+            warn("no TLS: whoever is on the path reads the token, and can log in with it")
+        else:
+            name = auth["kind"]
+            warn(f"no TLS: {name} proves the broker at login, but somebody on the path can read and change the rest")
 
 
 def provision(board, secrets=SECRETS, out=OUT, timeout=10, say=print, warn=print):
@@ -206,54 +130,29 @@ def provision(board, secrets=SECRETS, out=OUT, timeout=10, say=print, warn=print
     mqtt, auth = settings["mqtt"], settings["auth"]
     if stat.S_IMODE(os.stat(secrets).st_mode) & 0o077:
         warn(f"others on this computer can read {secrets}: chmod 600 {secrets}")
-    password = find_password(settings)
-    for what, text in (("password", password), ("user name", auth["user"])):
-        if saslprep_changes(text):
-            warn(
-                f"the {what} has characters that SASLprep would change. It is taken as it is, which is "
-                "right for EMQX and Cyrus SASL; GNU SASL and others may expect it prepared"
-            )
-    if set(auth["user"]) & set(",="):
-        warn("the user name has ',' or '=' in it: EMQX cannot log such users in by SCRAM")
-    if mqtt["tls"] is None and mqtt["host"] != "localhost" and not mqtt["host"].startswith("127."):
-        warn("no TLS: SCRAM proves the broker at login, but somebody on the path can read and change the rest")
-
-    module, name = board_secrets.METHODS[auth["method"]]
-    mechanism = getattr(importlib.import_module(module), name)
+    secret = find_secret(settings)
+    warn_of(settings, secret, warn)
     arguments = {"server": mqtt["host"], "port": mqtt["port"], "keepalive": mqtt["keepalive"]}
     if mqtt["tls"] is not None:
         arguments |= {"ssl": True, "ssl_params": {"cadata": mqtt["ca"], "server_hostname": mqtt["host"]}}
-    salt, count = ask(mechanism, settings, arguments, timeout)
-    if (salt, count) != ask(mechanism, settings, arguments, timeout):
-        raise ProvisionError(
-            f"the broker asks {auth['user']} for another salt or count at each login: keys made beforehand "
-            "cannot work with it. It must store SCRAM credentials (some brokers also do so for users that "
-            "they do not know)"
-        )
-    say(f"{mqtt['host']}:{mqtt['port']}: {auth['method']}, user {auth['user']}, {count} iterations, a fixed salt")
-    client_key, server_key = mechanism.derive(password, salt, count)
-    keys = [
-        {
-            "salt": _b64(salt),
-            "iterations": count,
-            "client_key": _b64(client_key),
-            "server_key": _b64(server_key),
-        }
-    ]
+    try:
+        made = credentials.KINDS[auth["kind"]](settings, secret, arguments, timeout, say, warn)
+    except ValueError as e:  # a mechanism's word on the user's name or the password
+        raise ProvisionError(f"auth: {e}")
 
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     out.chmod(0o700)
     path, ca = out / f"{board}.json", out / f"{board}.ca.der"
-    keys += old_keys(path, settings, salt)
+    if "keys" in made:
+        made["keys"] += old_keys(path, made)
     draft = Path(tempfile.mkdtemp(prefix=f".{board}-", dir=out))
     try:
-        text = json.dumps(secrets_file(settings, keys), indent=1) + "\n"
+        text = json.dumps(secrets_file(settings, made), indent=1) + "\n"
         _write(draft / "secrets.json", text.encode())
         if mqtt["tls"] is not None:
             _write(draft / "ca.der", mqtt["ca"])
-        prove(draft / "secrets.json", settings, timeout)
-        say("logged in with the derived keys; the broker has proven that it knows them")
+        say(credentials.prove(draft / "secrets.json", settings, timeout))
         if mqtt["tls"] is not None:
             os.replace(draft / "ca.der", ca)
         else:
@@ -261,7 +160,7 @@ def provision(board, secrets=SECRETS, out=OUT, timeout=10, say=print, warn=print
         os.replace(draft / "secrets.json", path)
     finally:
         shutil.rmtree(draft)
-    if len(keys) > 1:
+    if len(made.get("keys", ())) > 1:
         say("the earlier keys stay in the file as a second entry, until the next change of password")
     say(f"written: {path} (mode 600; next: make flash BOARD={board} PORT=...)")
     return path

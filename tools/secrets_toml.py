@@ -9,7 +9,7 @@ import ssl
 import tomllib
 from pathlib import Path
 
-from umqtt5.secrets import METHODS
+from umqtt5 import secrets as board_secrets
 
 _REQUIRED = object()
 
@@ -29,8 +29,20 @@ FORM = {
         "password": (str, None),
         "min_iterations": (int, 4096),
         "max_iterations": (int, 20000),
+        "server_proof": (str, None),
+        "quirk": (str, None),
+        "realm": (str, None),
+        "host": (str, None),
+        "token": ((str, bool), None),
     },
 }
+# What of "auth" each kind of mechanism takes.
+AUTH = {
+    "SCRAM": ("method", "user", "password", "min_iterations", "max_iterations", "server_proof", "quirk"),
+    "DIGEST-MD5": ("method", "user", "password", "realm", "host"),
+    "token": ("method", "user", "token"),
+}
+CHOICES = {"server_proof": ("require", "reauth", "skip"), "quirk": board_secrets.QUIRKS}
 RANGES = {
     "mqtt.port": (1, 65535),
     "mqtt.keepalive": (0, 65535),
@@ -77,9 +89,15 @@ def _check(path, text, values, form, *way):
         if name not in form:
             raise ProvisionError(f"{where}: unknown name; known here: {', '.join(form)}")
         kind = form[name][0]
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if kind == (str, bool):
+            right, kind = isinstance(value, str) or value is True, "text in quotes, or true: to be asked for it"
+        else:
+            right = isinstance(value, kind) and not isinstance(value, bool)
             kind = {str: "text in quotes", int: "a whole number", dict: "a table"}[kind]
+        if not right:
             raise ProvisionError(f"{where}: must be {kind}")
+        if name in CHOICES and value not in CHOICES[name]:
+            raise ProvisionError(f"{where}: unknown; one of {', '.join(CHOICES[name])}")
         low, high = RANGES.get(f"{way[-1]}.{name}", (None, None))
         if low is not None and not low <= value <= high:
             raise ProvisionError(f"{where}: {value} is not in {low} to {high}")
@@ -115,7 +133,8 @@ def read_settings(path, board, wifi):
             settings[name] = settings.get(name, {}) | values
     if not wifi:
         settings.pop("wifi", None)
-    for name, form in FORM.items():
+    forms = FORM | {"auth": _auth_form(path, text, board, own.get("auth", {}), settings.get("auth", {}))}
+    for name, form in forms.items():
         if name == "wifi" and not wifi:
             continue
         values = settings.setdefault(name, {})
@@ -129,13 +148,40 @@ def read_settings(path, board, wifi):
             raise ProvisionError(f"{_place(path, text, 'mqtt', 'tls')}: ca is missing")
         mqtt["ca"] = read_ca(path.parent / mqtt["tls"]["ca"])
     mqtt["port"] = mqtt["port"] or (1883 if mqtt["tls"] is None else 8883)
-    if auth["method"] not in METHODS:
-        where = _place(path, text, "auth", "method")
-        raise ProvisionError(f"{where}: unknown; known: {', '.join(sorted(METHODS))}")
-    if auth["max_iterations"] < auth["min_iterations"]:
+    if auth["kind"] == "SCRAM" and auth["max_iterations"] < auth["min_iterations"]:
         where = _place(path, text, "auth", "max_iterations")
         raise ProvisionError(f"{where}: lower than auth.min_iterations={auth['min_iterations']}")
     return settings
+
+
+def _auth_form(path, text, board, own, auth):
+    """The form of the table "auth" for its method. Sets auth["kind"], a key of AUTH. own: the board's own table."""
+
+    def where(name):
+        return _place(path, text, *(("board", board) if name in own else ()), "auth", name)
+
+    method = auth.get("method", FORM["auth"]["method"][1])
+    known = method in board_secrets.METHODS
+    if "token" in auth:
+        if known:
+            raise ProvisionError(f"{where('token')}: {method} takes no token, but a password")
+        kind = "token"
+    elif known:
+        kind = "SCRAM" if method.startswith("SCRAM") else method
+    else:
+        names = ", ".join(board_secrets.METHODS)
+        raise ProvisionError(f"{where('method')}: unknown; known: {names}; any other one needs auth.token")
+    for name in auth:
+        if name not in AUTH[kind]:
+            raise ProvisionError(f"{where(name)}: not for {method}; it takes {', '.join(AUTH[kind])}")
+    if "quirk" in auth:
+        try:
+            board_secrets.find(method, auth["quirk"])
+        except ValueError as e:
+            raise ProvisionError(f"{where('quirk')}: {str(e).removeprefix('quirk: ')}")
+    auth["kind"] = kind
+    form = {name: FORM["auth"][name] for name in AUTH[kind]}
+    return form | {"user": (str, None)} if kind == "token" else form
 
 
 def read_ca(path):

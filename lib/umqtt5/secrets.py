@@ -4,19 +4,19 @@
 import json
 from errno import ENOENT
 
-# Authentication Method: (module, class)
-METHODS = {
-    "SCRAM-SHA-1": ("usasl.scram", "ScramSHA1"),
-    "SCRAM-SHA-256": ("usasl.scram", "ScramSHA256"),
-}
-# What a part of the file holds. Types only: ranges are checked where the values are used.
-_FILE = {"format": int, "wifi": dict, "mqtt": dict, "auth": dict}
-_WIFI = {"ssid": str, "key": str}
-_MQTT = {"host": str, "port": int, "client_id": str, "keepalive": int, "tls": dict}
-_TLS = {"ca": str}
-_AUTH = {"method": str, "user": str, "min_iterations": int, "max_iterations": int, "keys": list}
-_KEY = {"salt": str, "iterations": int, "client_key": str, "server_key": str}
-_OPTIONAL = ("wifi", "tls")
+# Authentication Methods; beside them any other, with a token.
+METHODS = ("SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", "DIGEST-MD5")
+QUIRKS = ("emqx-5.0",)
+# The names in each part of the file; before one: # a whole number, { an object, [ a list, else text; behind it: ? may
+# be left out. Ranges are checked where the values are used. (Dicts instead of strings: 240 bytes of heap more.)
+_FILE = "#format {wifi? {mqtt {auth"
+_WIFI = "ssid key"
+_MQTT = "host #port client_id #keepalive {tls?"
+_TLS = "ca"
+_SCRAM = "method user #min_iterations #max_iterations [keys server_proof? quirk?"
+_KEY = "salt #iterations client_key server_key"
+_DIGEST = "method user realm key host?"
+_TOKEN = "method token user?"
 
 
 def load(path="secrets.json"):
@@ -75,7 +75,15 @@ def read(path):
     _check(path, secrets["mqtt"], _MQTT, "mqtt.")
     if "tls" in secrets["mqtt"]:
         _check(path, secrets["mqtt"]["tls"], _TLS, "mqtt.tls.")
-    _check(path, secrets["auth"], _AUTH, "auth.")
+    auth = secrets["auth"]
+    if "token" in auth:
+        _check(path, auth, _TOKEN, "auth.")
+    elif "method" in auth and auth["method"] not in METHODS:
+        raise ValueError(path + ": auth.method: unknown; one of " + ", ".join(METHODS) + ", or any with auth.token")
+    elif auth.get("method") == "DIGEST-MD5":
+        _check(path, auth, _DIGEST, "auth.")
+    else:
+        _check(path, auth, _SCRAM, "auth.")
     return secrets
 
 
@@ -83,47 +91,77 @@ def _check(path, found, expected, prefix=""):
     """Has the dict `found` exactly the names of `expected`, with values of its types?"""
     if not isinstance(found, dict):
         raise ValueError(path + ": " + (prefix[:-1] or "the whole") + ": not an object {...}")
-    for name in found:
-        if name not in expected:
-            raise ValueError(path + ": " + prefix + name + ": unknown name")
-    for name in expected:
+    known = []
+    for name in expected.split():
+        kind = {"#": int, "{": dict, "[": list}.get(name[0], str)
+        name = name.strip("#{[")
+        optional = name[-1] == "?"
+        name = name.strip("?")
+        known.append(name)
         if name in found:
             value = found[name]
             # A bool is an int.
-            if not isinstance(value, expected[name]) or isinstance(value, bool):
+            if not isinstance(value, kind) or isinstance(value, bool):
                 raise ValueError(path + ": " + prefix + name + ": wrong type")
-        elif name not in _OPTIONAL:
+        elif not optional:
             raise ValueError(path + ": " + prefix + name + ": missing")
+    for name in found:
+        if name not in known:
+            raise ValueError(path + ": " + prefix + name + ": unknown name")
+
+
+def find(method, quirk=None):
+    """The class of one of METHODS, loaded now. ValueError: no such quirk, or none of this method."""
+    if quirk is not None and quirk not in QUIRKS:
+        raise ValueError("quirk: unknown; one of " + ", ".join(QUIRKS))
+    if method == "DIGEST-MD5":
+        module, name = "usasl.digest_md5", "DigestMD5"
+    else:
+        module = "usasl.scram_emqx" if quirk else "usasl.scram"
+        name = "Scram" + method[6:].replace("-", "")  # ScramSHA256
+    found = getattr(__import__(module, None, None, (name,)), name, None)
+    if not found:  # EMQX has no SCRAM-SHA-1
+        raise ValueError("quirk: not for " + method)
+    return found
 
 
 def mechanism(path, auth):
-    """The mechanism that the file's "auth" describes. path: for the text of a ValueError."""
-    where = path + ": auth."
-    if auth["method"] not in METHODS:
-        raise ValueError(where + "method: unknown; one of " + ", ".join(sorted(METHODS)))
-    from usasl.crypto import unb64
-
-    module, name = METHODS[auth["method"]]
-    found = getattr(__import__(module, None, None, (name,)), name)
-    keys = []
-    for entry in auth["keys"]:
-        prefix = "auth.keys[" + str(len(keys)) + "]."
-        _check(path, entry, _KEY, prefix)
-        parts = {}
-        for part in ("salt", "client_key", "server_key"):
-            try:
-                parts[part] = unb64(entry[part].encode())
-            except ValueError:
-                raise ValueError(path + ": " + prefix + part + ": not base64")
-        keys.append((parts["salt"], entry["iterations"], parts["client_key"], parts["server_key"]))
-    if not 1 <= len(keys) <= 2:
-        raise ValueError(where + "keys: one or two entries, not " + str(len(keys)))
+    """The mechanism that the file's "auth", as read() gives it, describes. path: for the text of a ValueError."""
+    arguments = auth.copy()
+    method = arguments.pop("method")
+    quirk = arguments.pop("quirk", None)
+    if "keys" in auth:
+        arguments["keys"] = _keys(path, auth["keys"])
+    elif "key" in auth:
+        arguments["key"] = _unb64(path, auth, "key", "auth.")
     try:
-        return found(
-            auth["user"],
-            keys=keys,
-            min_iterations=auth["min_iterations"],
-            max_iterations=auth["max_iterations"],
-        )
+        if "token" in auth:
+            from usasl.token import Token
+
+            return Token(method, arguments.pop("token").encode(), **arguments)
+        return find(method, quirk)(**arguments)
     except ValueError as e:
         raise ValueError(path + ": auth: " + str(e))
+
+
+def _keys(path, entries):
+    """auth.keys as SCRAM's class wants them."""
+    keys = []
+    for entry in entries:
+        prefix = "auth.keys[" + str(len(keys)) + "]."
+        _check(path, entry, _KEY, prefix)
+        salt = _unb64(path, entry, "salt", prefix)
+        client_key = _unb64(path, entry, "client_key", prefix)
+        keys.append((salt, entry["iterations"], client_key, _unb64(path, entry, "server_key", prefix)))
+    if not 1 <= len(keys) <= 2:
+        raise ValueError(path + ": auth.keys: one or two entries, not " + str(len(keys)))
+    return keys
+
+
+def _unb64(path, values, name, prefix):
+    from usasl.crypto import unb64
+
+    try:
+        return unb64(values[name].encode())
+    except ValueError:
+        raise ValueError(path + ": " + prefix + name + ": not base64")

@@ -20,6 +20,7 @@ from tools.devbroker.broker import LISTENERS, Broker, BrokerError
 from tools.devbroker.build import BuildError
 
 STATE = Path("build/broker")
+MECHS = (*users.SCRAM, users.CLEAR, users.TOKEN)
 
 console = Console()
 errors = Console(stderr=True)
@@ -33,13 +34,12 @@ def main(arguments=None):
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", parents=[common], help="run the broker until Ctrl-C")
     run.add_argument("--port", type=int, default=1883, help="first of five consecutive ports (default: %(default)s)")
-    run.add_argument(
-        "--mechs", help="SASL mechanisms to offer, with commas between (default: SCRAM-SHA-1, -256, -512)"
-    )
+    run.add_argument("--mechs", help=f"SASL mechanisms to offer, with commas between (default: {', '.join(MECHS)})")
     add = commands.add_parser("adduser", parents=[common], help="add a user, or give one a new password")
     add.add_argument("name")
     add.add_argument("--iterations", type=int, default=4096, help="PBKDF2 rounds (default: %(default)s)")
     add.add_argument("--digest-md5", action="store_true", help="for DIGEST-MD5 too: keeps the password in clear")
+    add.add_argument("--token", action="store_true", help="for TOKEN alone; the token, kept in clear, for a password")
     commands.add_parser("users", parents=[common], help="list the users")
     options = parser.parse_args(arguments)
     try:
@@ -54,7 +54,7 @@ def main(arguments=None):
 
 def _run(options):
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: ends the broker in good order
-    mechs = options.mechs.replace(",", " ").split() if options.mechs else None
+    mechs = options.mechs.replace(",", " ").split() if options.mechs else MECHS
     with Broker(state_dir=options.state, ports=options.port, mechs=mechs) as broker:
         table = Table(title=f"dev broker, process {broker.pid}", title_justify="left")
         table.add_column("address")
@@ -74,12 +74,15 @@ def _adduser(options):
     users.check_name(options.name)  # before asking for anything
     password = os.environ.get("UMQTT5_PASSWORD") or _ask_password(options.name)
     mechanisms = [*users.SCRAM, *([users.CLEAR] if options.digest_md5 else [])]
+    if options.token:
+        mechanisms = [users.TOKEN]
     path = options.state / "users.txt"
     users.add(path, options.name, password, options.iterations, mechanisms=mechanisms)
     names = escape(", ".join(mechanisms))
+    count = "" if options.token else f", {options.iterations} iterations"
     console.print(
-        f"{escape(options.name)} can log in now: {names}, {options.iterations} iterations. "
-        "Keys that a board got before no longer fit: provision it again.",
+        f"{escape(options.name)} can log in now: {names}{count}. "
+        "What a board got before no longer fits: provision it again.",
         soft_wrap=True,
     )
 
@@ -108,7 +111,7 @@ def _users(options):
         table.add_column(column)
     for user in known:
         for mechanism, iterations in user.mechanisms.items():
-            table.add_row(escape(user.name), mechanism, iterations or "(clear password)")
+            table.add_row(escape(user.name), mechanism, iterations or "(in clear)")
     console.print(table)
 
 

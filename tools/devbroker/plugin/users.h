@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #define CREDENTIAL_MAX 1024
+#define USER_MAX 256
 
 /* One line of the file. Holds secrets: users_forget() it. */
 struct credential {
@@ -20,6 +21,9 @@ struct credential {
  * wiped; where that is the file's fault the log says so.
  */
 bool users_find(const char *path, const char *user, size_t user_len, const char *mechanism, struct credential *out);
+
+/* Finds whose token this is (length bytes, any bytes): *user becomes a C string. False: nobody's. */
+bool users_find_token(const char *path, const char *token, size_t length, char user[USER_MAX]);
 
 /* Wipes the secrets. */
 void users_forget(struct credential *credential);

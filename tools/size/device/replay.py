@@ -1,9 +1,13 @@
 # Stands in for `socket` in the WebAssembly build, which has none: it gives back what a real broker once answered
 # (../recorded.json, by ../record.py), one answer for each write of the client's. `select` is the firmware's own.
 #
+# Also what MicroPython's asyncio has and this build lacks, whose own leaves waiting to JavaScript: a queue of
+# streams.
+#
 # It is loaded, and its one socket is made, before anything is measured. It must never allocate what stays.
 import io
 import sys
+from asyncio import core
 
 SOCK_STREAM = 1
 _POLL = 3  # the request of MicroPython's stream protocol
@@ -20,6 +24,7 @@ class Socket(io.IOBase):
         self.answers = answers
         self.writes = 0
         self.at = 0
+        self.reader = None
 
     def setblocking(self, flag):
         pass
@@ -30,14 +35,24 @@ class Socket(io.IOBase):
     def connect(self, address):
         pass
 
-    def write(self, buf, off, n):
+    def write(self, buf, off=0, n=0):
         if self._left():
             raise RuntimeError(
                 "replay: a write before the answer to the last one was read: python -m tools.size.record"
             )
         self.writes += 1
         self.at = 0
+        if self.reader and self._left():
+            core._task_queue.push(self.reader)
+            self.reader = None
         return n
+
+    def read(self, n):
+        """umqtt's way. What it allocates is garbage soon."""
+        out = bytearray(n)
+        if self.readinto(out, n) != n:
+            raise RuntimeError("replay: more is read than was recorded: python -m tools.size.record")
+        return bytes(out)
 
     def _left(self):
         return len(self.answers[self.writes - 1]) - self.at if self.writes else 0
@@ -78,4 +93,16 @@ def urandom(n):
     raise RuntimeError("replay: the nonce must be the recorded one")
 
 
-sys.modules["socket"] = sys.modules[__name__]
+def queue_read(stream):
+    """asyncio's: the task that runs goes on when there is something to read."""
+    if stream._left():
+        core._task_queue.push(core.cur_task)
+    else:
+        stream.reader = core.cur_task
+
+
+def queue_write(stream):
+    core._task_queue.push(core.cur_task)
+
+
+sys.modules["socket"] = sys.modules["usocket"] = sys.modules[__name__]
