@@ -1,0 +1,404 @@
+"""The asyncio client: stays up, reconnects by itself, loses nothing. For MicroPython's asyncio.
+
+    async with MQTTClient("device1", "broker", keepalive=60, auth=ScramSHA256(...)) as client:
+        await client.subscribe("command/#", 1)
+        await client.publish("status", "online", retain=True, qos=1)
+        async for message in client:
+            ...
+
+This file is what the application calls; the connection is aio_link.py's, and every rule of MQTT the engine's. Any
+await here may be cancelled at any point (asyncio.wait_for does that): no half packet stays on the wire.
+"""
+
+from asyncio import core
+
+from .aio_inbox import Handler, Inbox, Messages
+from .aio_line import ROOM, SLOT, WAY
+from .aio_link import Link
+from .aio_wait import WaitEngine, pause
+from .errors import Refused
+from .reader import UP
+from .retry import brokers
+from .session import Subscription, check_filter
+
+
+class MQTTClient(Link):
+    """An MQTT 5.0 client for asyncio. The arguments up to `ssl_params` are simple.MQTTClient's, and so are the
+    options that are not named here.
+
+    server: a host, or a list of hosts and of (host, port), to be tried in turn. network: an `async def` that brings
+    the network up, called before each attempt; OSError where it cannot. backoff: a retry.Backoff, None: 1 s to 60 s,
+    after a refusal 60 s to an hour. clean_session: True: the first login starts a new session; each further one
+    resumes it. False: the first one resumes it too.
+    session_expiry: s that the broker keeps the session without a connection; default 3600, or for ever with
+    clean_session=False. queue: how many messages at QoS 0 wait for `async for`, and for handlers that are coroutines.
+    timeout: s for a login as a whole, the rest of a packet, PINGRESP. A call without timeout= takes as long as it
+    takes, over any number of connections; with it: OSError(ETIMEDOUT), and what was sent stays in flight.
+    on_event(name, value), beside those of reader.Reader.tell():
+        "connected", "reconnected": session present (bool)
+        "lost": the exception that ended a connection; "failed": the one that ended an attempt; it goes on trying
+        "dropped": the topic of a message at QoS 0 for which there was no room"""
+
+    def __init__(
+        self,
+        client_id,
+        server,
+        port=0,
+        user=None,
+        password=None,
+        keepalive=60,
+        ssl=None,
+        ssl_params={},  # noqa: B006  umqtt's signature; never changed
+        *,
+        network=None,
+        backoff=None,
+        clean_session=True,
+        queue=20,
+        on_event=None,
+        **options,
+    ):
+        options.setdefault("session_expiry", 3600 if clean_session else None)
+        options.setdefault("republish", True)
+        engine = WaitEngine(client_id, user, password, keepalive, on_event=on_event, **options)
+        super().__init__(brokers(server, port, ssl, ssl_params), network, backoff, clean_session, engine)
+        self._inbox = Inbox(self, queue)
+        self._jobs = Inbox(self, queue)
+        self._worker = None  # the task that runs handlers
+        self._requests = None
+        engine.keep = self._inbox.put
+
+    # --- the connection
+
+    async def __aenter__(self):
+        await self.connect()
+        return self
+
+    async def __aexit__(self, kind, error, trace):
+        # 0x04: a program that fails leaves its will.
+        await self.disconnect(4 if kind else 0)
+
+    async def connect(self, timeout=None):
+        """Start, and wait for the first login; returns session present. It tries for ever; what no waiting cures
+        (wrong password, banned, wrong method ...) is raised. Cancelled, it stops. start() does not wait."""
+        if timeout is not None:
+            return await self._within(timeout, self.connect(), "connect")
+        self.start()
+        try:
+            while self.state != "up":
+                if self._keeper is None:
+                    self._check()
+                await self._watch()
+        except BaseException:
+            self._end()
+            raise
+        return bool(self._engine.connack[0])
+
+    async def disconnect(self, reason=0, props=None, session_expiry=None):
+        """Send DISCONNECT and close; what waits is told so by OSError(ENOTCONN), and `async for` ends. At most
+        `timeout` s. reason 0x04: publish the will. session_expiry: s, instead of what CONNECT said."""
+        if self._keeper is None:
+            return
+        e = self._engine
+        try:
+            await self._within(e.timeout / 1000, self._leave(reason, props, session_expiry), "DISCONNECT")
+        except OSError:
+            pass  # too slow, or gone
+        except ValueError:
+            self._leaving = False
+            self._push()
+            raise
+        except BaseException:
+            self._end()
+            raise
+        self._end()
+
+    async def _leave(self, reason, props, session_expiry):
+        e = self._engine
+        self._leaving = True
+        while e.state == UP and e.left:
+            await self._watch()
+        if e.state == UP:
+            e.end(reason, props, session_expiry)
+            self._push()
+            while e.state == UP and e.left:
+                await self._watch()
+
+    async def flush(self, timeout=None):
+        """Wait until all that was published is out, and acknowledged."""
+        if timeout is not None:
+            return await self._within(timeout, self.flush(), "flush")
+        e = self._engine
+        while e.session.sending or e.left or self._lines[ROOM] or self._lines[WAY]:
+            self._check()
+            await self._watch()
+
+    def _end(self):
+        super()._end()
+        self._inbox.close()
+        self._jobs.close()
+        if self._requests:
+            self._requests.close()
+        if self._worker is not None and self._worker is not core.cur_task:
+            self._worker.cancel()
+
+    # --- publishing
+
+    def set_last_will(self, topic, msg, retain=False, qos=0, props=None):
+        """The will of the next login."""
+        self._engine.set_will(topic, msg, retain, qos, props)
+
+    async def publish(self, topic, msg, retain=False, qos=0, props=None, timeout=None, wait=True):
+        """Publish `msg`: returns when it is acknowledged (QoS 1: PUBACK, QoS 2: PUBCOMP), at QoS 0 when the stream has
+        it. Waits while there is no connection. wait=False returns when it is sent.
+
+        topic, msg and props (bytes) must not change until then, even where the task is cancelled: what is on its way
+        stays on its way, over reconnects. Raises ValueError, Refused, ResourceError, OSError (closed, or timeout)."""
+        if timeout is not None:
+            return await self._within(timeout, self.publish(topic, msg, retain, qos, props, None, wait), "publish")
+        e = self._engine
+        need = ROOM if qos else WAY
+        while True:
+            if not self._at_once(need):
+                await self._wait_turn(need)
+            e.out_flags = qos << 1 | (1 if retain else 0)
+            e.out_topic = topic
+            e.out_msg = msg
+            e.out_props = props
+            try:
+                i = e.publish()
+            except BaseException:
+                self._advance()  # the next one's turn
+                raise
+            if i < 0:
+                if e.tail is None:
+                    self._push()
+                    return
+                if await self._whole():
+                    return
+                continue  # the connection broke before it was out
+            if not wait:
+                e.session.release(i)
+                self._push()
+                return
+            await self._answer("PUBACK" if qos == 1 else "PUBREC or PUBCOMP", i)
+            return
+
+    async def _whole(self):
+        """The payload goes out from the caller's own bytes: wait until it has. False where the connection broke."""
+        w = self._tail = [core.cur_task, None]
+        self._push()
+        try:
+            while w[1] is None:
+                await pause()
+                self._check()
+        finally:
+            if self._tail is w:
+                self._tail = None
+        return w[1]
+
+    async def _answer(self, what, i):
+        """Wait for the answer to slot i: its reason; -1 where the connection went first (SUBSCRIBE, UNSUBSCRIBE)."""
+        e = self._engine
+        s = e.session
+        w = s.waiters[i] = [core.cur_task, None, e]
+        self._push()
+        try:
+            while w[1] is None:
+                self._check()
+                await pause()
+        except BaseException:
+            if s.waiters[i] is w:
+                s.waiters[i] = None
+                s.release(i)  # it stays in flight; its answer frees it
+            raise
+        if w[1] >= 0x80:
+            from .props import decode
+
+            said = decode(w[2]).get("reason_string") if w[2] else None
+            raise Refused(what, w[1], said)
+        return w[1]
+
+    # --- subscribing
+
+    async def subscribe(
+        self,
+        topic,
+        qos=0,
+        handler=None,
+        *,
+        id=None,
+        no_local=False,
+        retain_as_published=False,
+        retain_handling=0,
+        props=None,
+        timeout=None,
+    ):
+        """Subscribe to a topic filter; returns the granted QoS. It is made again whenever the session is gone.
+
+        handler(message): a function gets the message in place, and must not wait; an `async def` gets a copy, and is
+        run in a task of the client's, one message after the other. Without: `async for`. Cancelled once it is sent,
+        it stays. Raises Refused, ValueError, OSError."""
+        new = self._subscription(topic, qos, handler, id, no_local, retain_as_published, retain_handling, props)
+        if timeout is not None:
+            return await self._within(timeout, self._subscribe(new), "subscribe")
+        return await self._subscribe(new)
+
+    def on(self, topic, handler=None, qos=0, *, id=None, no_local=False, retain_as_published=False, props=None):
+        """Declare a subscription without sending anything: a session that the broker has kept has it already; where
+        there is none, it is made after the login. Call it before connect()."""
+        new = self._subscription(topic, qos, handler, id, no_local, retain_as_published, 0, props)
+        self._engine.session.add(new)
+
+    def _subscription(self, topic, qos, handler, id, no_local, retain_as_published, retain_handling, props):
+        e = self._engine
+        filter = check_filter(topic)
+        if not 0 <= qos <= 2 or not 0 <= retain_handling <= 2:
+            raise ValueError("subscribe: qos or retain_handling not 0..2")
+        if no_local and filter.startswith(b"$share/"):
+            raise ValueError("no_local with a shared subscription")  # [MQTT-3.8.3-4]
+        options = qos | (4 if no_local else 0) | (8 if retain_as_published else 0) | retain_handling << 4
+        if id is None:
+            id = e.session.next_id() if handler else 0
+        if handler:
+            handler = Handler(self, handler)
+        new = Subscription(id, filter, handler, options, e.properties(props, 8))
+        if handler:
+            handler.subscription = new
+        return new
+
+    async def _subscribe(self, new):
+        s = self._engine.session
+        old = s.get(new.filter)
+        while True:
+            if not self._at_once(SLOT):
+                await self._wait_turn(SLOT)
+            try:
+                i = self._engine.subscribe(new)
+            except BaseException:
+                self._advance()
+                raise
+            s.add(new)  # now: messages may come before the SUBACK (3.8.4)
+            try:
+                reason = await self._answer("SUBACK", i)
+            except Refused:
+                if s.get(new.filter) is new:
+                    s.remove(new.filter)
+                    if old and old is not new:
+                        s.add(old)
+                raise
+            if reason >= 0:
+                return reason
+
+    async def _subscribe_again(self):
+        """The session is gone: make every subscription anew."""
+        e = self._engine
+        epoch = self.epoch
+        for s in list(e.session.subscriptions):
+            if self.epoch != epoch:
+                return  # the next connection begins again
+            if e.session.get(s.filter) is not s:
+                continue
+            try:
+                await self._subscribe(s)
+            except Refused as x:
+                e.session.add(s)  # wanted all the same: it is asked for again with the next session
+                self._tell("refused", (s.filter, x.reason))
+            except OSError:
+                return
+        if self.epoch == epoch:
+            self._anew = False
+
+    async def unsubscribe(self, topic, props=None, timeout=None):
+        """Undo subscribe(); returns the reason code (0x11: there was no such subscription)."""
+        if timeout is not None:
+            return await self._within(timeout, self.unsubscribe(topic, props), "unsubscribe")
+        filter = check_filter(topic)
+        reason = -1
+        while reason < 0:
+            if not self._at_once(SLOT):
+                await self._wait_turn(SLOT)
+            try:
+                i = self._engine.unsubscribe(filter, props)
+            except BaseException:
+                self._advance()
+                raise
+            reason = await self._answer("UNSUBACK", i)
+        self._engine.session.remove(filter)
+        return reason
+
+    # --- messages
+
+    def set_callback(self, f):
+        """f(topic, msg), a plain function: for messages that no handler takes, instead of `async for`."""
+        self._engine.callback = f
+
+    def __aiter__(self):
+        return Messages(self)
+
+    def _through(self, kept, reason, props):
+        """A message that was kept has been dealt with: acknowledge it, where its connection still is."""
+        if kept.ack and kept.epoch == self.epoch and self._engine.state == UP:
+            self._due.append((kept, reason, props))
+            self._push()
+
+    def _resumed(self, present):
+        if present:
+            self._inbox.resumed()
+            self._jobs.resumed()
+        elif self._requests:
+            self._requests.subscribed = None
+
+    async def request(self, topic, msg, timeout=None, *, qos=0, props=None):
+        """Publish a request and wait for its response (4.10): a Message of its own. Any number at a time."""
+        from .aio_request import Requests
+
+        if self._requests is None:
+            self._requests = Requests(self)
+        coro = self._requests.ask(topic, msg, qos, props)
+        return await (coro if timeout is None else self._within(timeout, coro, "waiting for a response"))
+
+    async def reauthenticate(self, auth=None):
+        """Authenticate again over the same connection (4.12.1), with another mechanism if one is given."""
+        e = self._engine
+        if not self._at_once(WAY):
+            await self._wait_turn(WAY)
+        from time import ticks_ms
+
+        epoch = self.epoch
+        e.reauthenticate(auth, ticks_ms())
+        while e.auth_busy():
+            await self._work()
+        self._push()
+        while e.authenticating and self.epoch == epoch and e.state == UP:
+            await self._watch()
+        if self.epoch != epoch or e.state != UP:
+            self._check()
+            raise self.error or self._failure
+
+    # --- what the broker said
+
+    @property
+    def connected(self):
+        return self.state == "up"
+
+    @property
+    def connack(self):
+        """What the broker granted in its last CONNACK: a new dict, see props.granted()."""
+        from .props import granted
+
+        return granted(self._engine.connack)
+
+    @property
+    def client_id(self):
+        """bytes; the Assigned Client Identifier where the broker gave one."""
+        return self._engine.client_id
+
+    @property
+    def oversized(self):
+        """How many messages were too large for rx_size, and not delivered."""
+        return self._engine.oversized
+
+    @property
+    def dropped(self):
+        """How many messages at QoS 0 found no room in the queue."""
+        return self._inbox.dropped + self._jobs.dropped

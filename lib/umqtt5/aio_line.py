@@ -1,0 +1,122 @@
+"""The asyncio client's queues of tasks: who builds the next packet, who waits for what.
+
+The engine has one buffer for what goes out: one task at a time builds a packet in it, when what was there before is
+written. First come, first served, so that messages keep their order; but a message at QoS 0 does not wait for the
+broker's Receive Maximum. Nothing here writes, or knows the stream.
+"""
+
+from micropython import const
+
+import asyncio
+from asyncio import core
+from errno import ENOTCONN, ETIMEDOUT
+
+from .aio_wait import pause, wake
+from .reader import UP
+
+# What a task needs (its line among Line._lines): the way to the stream free; and room in flight; or a slot for
+# SUBSCRIBE or UNSUBSCRIBE.
+WAY = const(0)
+ROOM = const(1)
+SLOT = const(2)
+
+_REQUESTS = const(2)  # session.py has so many slots beside those for PUBLISH
+
+
+class Line:
+    """See the top of the file."""
+
+    def __init__(self, engine):
+        self._engine = engine
+        self._keeper = None  # the task without which nothing would ever come
+        self._fatal = None  # why there is none
+        self._leaving = False  # a DISCONNECT is about to go out
+        self._lines = ([], [], [])  # by need: tasks that wait
+        self._turn = None  # the one among them whose turn it is
+        self._tail = None  # [task, done] that waits until its payload is out
+        self._watchers = []  # tasks that wait for anything to change
+
+    def _free(self, need):
+        """Whether a packet can be built now."""
+        e = self._engine
+        if e.state != UP or e.left or self._leaving:
+            return False
+        if need == ROOM:
+            return e.may_publish()
+        return need == WAY or e.session.requests() < _REQUESTS
+
+    def _advance(self):
+        """The way is free, or the connection up, or an answer has come: who is next?"""
+        if self._watchers:
+            self._changed()
+        if self._turn is None and self._engine.state == UP:
+            for need in (ROOM, SLOT, WAY):
+                if self._lines[need] and self._free(need):
+                    self._turn = self._lines[need].pop(0)
+                    wake(self._turn)
+                    return
+
+    async def _wait_turn(self, need):
+        """Wait until a packet can be built, behind those who waited before."""
+        me = core.cur_task
+        line = self._lines[need]
+        line.append(me)
+        try:
+            while True:
+                self._check()
+                self._advance()
+                if self._turn is not me:
+                    await pause()
+                    self._check()
+                if self._turn is me:
+                    self._turn = None
+                    if self._free(need):
+                        return
+                    line.insert(0, me)  # the connection has gone, or another was quicker
+        except BaseException:
+            if self._turn is me:
+                self._turn = None
+                self._advance()
+            elif me in line:
+                line.remove(me)
+            raise
+
+    def _at_once(self, need):
+        """True where nobody waits, and the packet can be built without waiting."""
+        return self._turn is None and not self._lines[need] and self._free(need)
+
+    def _changed(self):
+        while self._watchers:
+            wake(self._watchers.pop())
+
+    async def _watch(self):
+        """Until anything changes."""
+        me = core.cur_task
+        self._watchers.append(me)
+        try:
+            await pause()
+        finally:
+            if me in self._watchers:
+                self._watchers.remove(me)
+
+    async def _within(self, timeout, coro, what):
+        """timeout: s."""
+        try:
+            return await asyncio.wait_for(coro, timeout)
+        except asyncio.TimeoutError:
+            raise OSError(ETIMEDOUT, what)
+
+    def _check(self):
+        """Raises where there is no keeper, so that nothing would ever come."""
+        if self._keeper is None or self._leaving:
+            if self._fatal:
+                raise self._fatal
+            raise OSError(ENOTCONN, "the client is closed")
+
+    def _written(self, done):
+        """The payload of a PUBLISH is out, or will never be."""
+        w = self._tail
+        if w is not None:
+            self._tail = None
+            w[1] = done
+            wake(w[0])

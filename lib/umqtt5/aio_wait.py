@@ -1,0 +1,143 @@
+"""How tasks of the asyncio client wait: without allocating, and so that cancelling one at any point harms no other.
+
+A task that waits is put down by its name (core.cur_task) where it will be found, and awaits pause(); wake(task) lets
+it go on. Nothing here touches the socket: only the client's own two tasks wait for it, with ready().
+This file alone (and aio_link.py, for IOQueue) knows the inside of MicroPython's asyncio.
+"""
+
+from asyncio import core
+
+from .protocol import Engine
+from .session import DONE, SUBACK, UNSUBACK, Session
+
+
+class _Pause:
+    """Yields once. One object serves all tasks: between arming it and the yield nothing else runs."""
+
+    def __init__(self):
+        self.armed = False
+        self.over = StopIteration()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.armed:
+            self.armed = False
+            return None
+        self.over.__traceback__ = None
+        raise self.over
+
+    def remove(self, task):
+        """Task.cancel() calls this: the task is on no queue of asyncio's."""
+
+
+_pause = _Pause()
+
+
+def pause():
+    """await pause(): until wake(task), or for ever."""
+    core.cur_task.data = _pause
+    _pause.armed = True
+    return _pause
+
+
+def ready(queue, stream):
+    """await ready(core._io_queue.queue_read, stream): until the stream can be read (or written)."""
+    queue(stream)
+    _pause.armed = True
+    return _pause
+
+
+def wake(task):
+    """Let a task go on that awaits pause(). One that was cancelled, or woken before, runs anyway."""
+    if task.data is _pause:
+        core._task_queue.push(task)
+
+
+class WaitSession(Session):
+    """The session, which wakes the task that waits for the answer to a slot. waiters[slot]: None, or a list
+    [task, reason (None: not yet; -1: the connection went first), properties of a refusal]."""
+
+    def __init__(self, size):
+        super().__init__(size)
+        self.waiters = [None] * len(self.state)
+        self.fresh = -1  # the slot answered last, if somebody waited: to be freed
+
+    def answered(self, i, reason):
+        Session.answered(self, i, reason)
+        w = self.waiters[i]
+        if w is not None:
+            self.waiters[i] = None
+            self.settle()
+            self.fresh = i
+            w[1] = reason
+            if reason >= 0x80:
+                w[2] = w[2].answer_props
+            wake(w[0])
+
+    def settle(self):
+        """Free the slot answered last. Not in answered(): the engine looks whether somebody waited."""
+        if self.fresh >= 0:
+            self.release(self.fresh)
+            self.fresh = -1
+
+    def forget_connection(self):
+        self.settle()
+        for i in range(len(self.waiters)):
+            w = self.waiters[i]
+            if w is not None and SUBACK <= self.state[i] <= DONE:
+                self.waiters[i] = None
+                w[1] = -1
+                wake(w[0])
+        Session.forget_connection(self)
+        for i in range(len(self.waiters)):
+            if self.waiters[i] is not None:
+                self.waited[i] = 1
+
+    def requests(self):
+        """How many SUBSCRIBE and UNSUBSCRIBE wait for their answers."""
+        n = 0
+        for state in self.state:
+            if state == SUBACK or state == UNSUBACK:
+                n += 1
+        return n
+
+
+class WaitEngine(Engine):
+    """The engine, for a driver whose messages may be kept for a while: those for `async for` and for coroutines are
+    copied, and acknowledged when they are dealt with."""
+
+    session_class = WaitSession
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.keep = None  # keep(message): takes those that no handler takes
+        self.kept = None  # what was kept of the message just handed out: its acknowledgement goes into it
+
+    def _dispatch(self, m):
+        self.kept = None
+        try:
+            s = self.session.subscriptions
+            if self.known_session and m.props_start < m.start and m.by_number(s):
+                return
+            if not m.by_filter(s, not (self.known_session and self.identifiers)):
+                if self.callback:
+                    self.callback(m.topic, m.payload)
+                else:
+                    self.keep(m)
+        except BaseException:
+            self.kept = None
+            raise
+
+    def _ack(self, header, reason, pid, props=b""):
+        kept = self.kept
+        if kept is None:
+            Engine._ack(self, header, reason, pid, props)
+        else:
+            self.kept = None
+            kept.ack = header << 16 | pid
+
+    def acknowledge(self, ack, reason, props):
+        """Queue the acknowledgement that was kept back."""
+        Engine._ack(self, ack >> 16, reason, ack & 0xFFFF, self.properties(props, 4))
