@@ -126,7 +126,8 @@ class MQTTClient(Link):
     async def flush(self, timeout=None):
         """Wait until all that was published is out, and acknowledged."""
         if timeout is not None:
-            return await self._within(timeout, self.flush(), "flush")
+            await self._within(timeout, self.flush(), "flush")
+            return
         e = self._engine
         while e.session.sending or e.left or self._lines[ROOM] or self._lines[WAY]:
             self._check()
@@ -148,13 +149,14 @@ class MQTTClient(Link):
         self._engine.set_will(topic, msg, retain, qos, props)
 
     async def publish(self, topic, msg, retain=False, qos=0, props=None, timeout=None, wait=True):
-        """Publish `msg`: returns when it is acknowledged (QoS 1: PUBACK, QoS 2: PUBCOMP), at QoS 0 when the stream has
-        it. Waits while there is no connection. wait=False returns when it is sent.
+        """Publish `msg`: returns when it is acknowledged (QoS 1: PUBACK, QoS 2: PUBCOMP), at QoS 0 when it is
+        with the stream. Waits while there is no connection. wait=False returns when it is sent.
 
         topic, msg and props (bytes) must not change until then, even where the task is cancelled: what is on its way
         stays on its way, over reconnects. Raises ValueError, Refused, ResourceError, OSError (closed, or timeout)."""
         if timeout is not None:
-            return await self._within(timeout, self.publish(topic, msg, retain, qos, props, None, wait), "publish")
+            await self._within(timeout, self.publish(topic, msg, retain, qos, props, None, wait), "publish")
+            return
         e = self._engine
         need = ROOM if qos else WAY
         while True:
@@ -199,17 +201,17 @@ class MQTTClient(Link):
     async def _answer(self, what, i):
         """Wait for the answer to slot i: its reason; -1 where the connection went first (SUBSCRIBE, UNSUBSCRIBE)."""
         e = self._engine
-        s = e.session
-        w = s.waiters[i] = [core.cur_task, None, e]
+        waiters = e.session.waiters.table
+        w = waiters[i] = [core.cur_task, None, b""]
         self._push()
         try:
             while w[1] is None:
                 self._check()
                 await pause()
         except BaseException:
-            if s.waiters[i] is w:
-                s.waiters[i] = None
-                s.release(i)  # it stays in flight; its answer frees it
+            if waiters[i] is w:
+                waiters[i] = None
+                e.session.release(i)  # it stays in flight; its answer frees it
             raise
         if w[1] >= 0x80:
             from .props import decode

@@ -43,7 +43,7 @@ class Line:
             return False
         if need == ROOM:
             return e.may_publish()
-        return need == WAY or e.session.requests() < _REQUESTS
+        return need == WAY or e.session.waiters.requests() < _REQUESTS
 
     def _advance(self):
         """The way is free, or the connection up, or an answer has come: who is next?"""

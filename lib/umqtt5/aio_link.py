@@ -9,7 +9,7 @@ stream does not take at once is left to the writer.
 from micropython import const
 
 from asyncio import core
-from errno import ECONNABORTED, ECONNRESET, EHOSTUNREACH, ENOTCONN, ETIMEDOUT
+from errno import ECONNABORTED, ECONNRESET, EHOSTUNREACH, ETIMEDOUT
 from time import ticks_add, ticks_diff, ticks_ms
 
 from .aio_line import Line
@@ -176,6 +176,7 @@ class Link(Line):
                     pass
             sock.close()
         e.closed()
+        e.session.waiters.forget_connection()
         e.session.forget_connection()
         self._stuck = False
         self._due.clear()
@@ -191,7 +192,7 @@ class Link(Line):
         for line in self._lines:
             for task in line:
                 wake(task)
-        waiters = self._engine.session.waiters
+        waiters = self._engine.session.waiters.table
         for i in range(len(waiters)):
             if waiters[i] is not None:
                 wake(waiters[i][0])
@@ -205,6 +206,7 @@ class Link(Line):
         try:
             await self._open(self._brokers[self._broker])
             e.open(ticks_ms(), self._clean and not self._ever)
+            e.session.waiters.resume()
             while e.auth_busy():
                 await self._work()
             self._doing = _TLS if self._brokers[self._broker][2] else "login"
@@ -293,8 +295,9 @@ class Link(Line):
             self._last_words(x)
             return
         if self._due:
-            return self._push()
-        self._advance()
+            self._push()
+        else:
+            self._advance()
 
     def _acknowledge(self):
         e = self._engine
@@ -360,8 +363,8 @@ class Link(Line):
             report(x, "message handler")
         if not self._was_up and e.state == UP:
             self._up()
-        if e.session.fresh >= 0:
-            e.session.settle()
+        if e.session.waiters.fresh >= 0:
+            e.session.waiters.settle()
         if e.into is e.head:  # a packet has come whole
             self._push()
 

@@ -8,7 +8,7 @@ This file alone (and aio_link.py, for IOQueue) knows the inside of MicroPython's
 from asyncio import core
 
 from .protocol import Engine
-from .session import DONE, SUBACK, UNSUBACK, Session
+from .session import PUBCOMP, SUBACK, UNSUBACK
 
 
 class _Pause:
@@ -24,7 +24,7 @@ class _Pause:
     def __next__(self):
         if self.armed:
             self.armed = False
-            return None
+            return
         self.over.__traceback__ = None
         raise self.over
 
@@ -55,51 +55,53 @@ def wake(task):
         core._task_queue.push(task)
 
 
-class WaitSession(Session):
-    """The session, which wakes the task that waits for the answer to a slot. waiters[slot]: None, or a list
-    [task, reason (None: not yet; -1: the connection went first), properties of a refusal]."""
+class Waiters:
+    """Which task waits for the answer to which slot. table[slot]: None, or a list [task, reason, properties]; reason:
+    None: not yet; -1: the connection went first (SUBSCRIBE, UNSUBSCRIBE)."""
 
-    def __init__(self, size):
-        super().__init__(size)
-        self.waiters = [None] * len(self.state)
+    def __init__(self, engine):
+        self.engine = engine
+        self.session = engine.session
+        self.table = [None] * len(engine.session.state)
         self.fresh = -1  # the slot answered last, if somebody waited: to be freed
 
     def answered(self, i, reason):
-        Session.answered(self, i, reason)
-        w = self.waiters[i]
+        w = self.table[i]
         if w is not None:
-            self.waiters[i] = None
+            self.table[i] = None
             self.settle()
             self.fresh = i
             w[1] = reason
-            if reason >= 0x80:
-                w[2] = w[2].answer_props
+            w[2] = self.engine.answer_props
             wake(w[0])
 
     def settle(self):
-        """Free the slot answered last. Not in answered(): the engine looks whether somebody waited."""
+        """Free the slot answered last. Not in answered(): the engine looks whether somebody waits."""
         if self.fresh >= 0:
-            self.release(self.fresh)
+            self.session.release(self.fresh)
             self.fresh = -1
 
     def forget_connection(self):
+        """Nobody answers SUBSCRIBE and UNSUBSCRIBE any more."""
         self.settle()
-        for i in range(len(self.waiters)):
-            w = self.waiters[i]
-            if w is not None and SUBACK <= self.state[i] <= DONE:
-                self.waiters[i] = None
+        for i in range(len(self.table)):
+            w = self.table[i]
+            if w is not None and self.session.state[i] > PUBCOMP:
+                self.table[i] = None
                 w[1] = -1
                 wake(w[0])
-        Session.forget_connection(self)
-        for i in range(len(self.waiters)):
-            if self.waiters[i] is not None:
-                self.waited[i] = 1
+
+    def resume(self):
+        """The session has forgotten who waits."""
+        for i in range(len(self.table)):
+            if self.table[i] is not None:
+                self.session.waited[i] = 1
 
     def requests(self):
         """How many SUBSCRIBE and UNSUBSCRIBE wait for their answers."""
         n = 0
-        for state in self.state:
-            if state == SUBACK or state == UNSUBACK:
+        for state in self.session.state:
+            if SUBACK <= state <= UNSUBACK:
                 n += 1
         return n
 
@@ -108,10 +110,9 @@ class WaitEngine(Engine):
     """The engine, for a driver whose messages may be kept for a while: those for `async for` and for coroutines are
     copied, and acknowledged when they are dealt with."""
 
-    session_class = WaitSession
-
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
+        self.session.waiters = Waiters(self)
         self.keep = None  # keep(message): takes those that no handler takes
         self.kept = None  # what was kept of the message just handed out: its acknowledgement goes into it
 

@@ -30,8 +30,6 @@ _UNSUB_REASONS = b"\x00\x11\x80\x83\x87\x8f\x91"
 class Engine(Login):
     """See the top of the file. Takes the keyword arguments of MQTTClient that concern MQTT; makes every buffer."""
 
-    session_class = Session  # the asyncio driver's wakes tasks
-
     def __init__(
         self,
         client_id,
@@ -61,7 +59,7 @@ class Engine(Login):
             raise ValueError("tx_size: at least 32; rx_size: at least 64")
         if max_packet is not None and max_packet < 1:
             raise ValueError("max_packet: at least 1")
-        session = self.session_class(receive_maximum)
+        session = Session(receive_maximum)
         login = (client_id, user, password, keepalive, auth, session_expiry, topic_alias_maximum)
         buffers = (session, tx_size, rx_size, topic_aliases, max_packet, int(timeout * 1000))
         super().__init__(*login, *buffers)
