@@ -386,11 +386,11 @@ class Link(Line):
         self._backoff.up(ticks_ms())
         present = bool(e.connack[0])
         if not present:
-            self._anew = True
+            self._anew = len(e.session.subscriptions) > 0
         self._resumed(present)
         self.state = "up"
         self._tell("reconnected" if again else "connected", present)
-        if self._anew and e.session.subscriptions:
+        if self._anew:
             core.create_task(self._subscribe_again())
         self._changed()
         self._rouse()
