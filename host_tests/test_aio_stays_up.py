@@ -74,11 +74,11 @@ def test_a_broker_that_is_not_ready_is_waited_for(reason):
 
 def test_an_impostor_never_silences_the_device():
     impostor = greet((wire.METHOD, "SCRAM-SHA-256"))  # CONNACK 0x00 proves nothing
-    with Server(impostor, honest(CREDENTIALS)) as server:
-        with AioBoard(server.port, auth=("device1", "s3cret")) as board:
-            board.run("await c.connect()")
-            assert board.events() == [("failed", "NotProven"), ("connected", False)]
-            board.run("await c.disconnect()")
+    auth = ("device1", "s3cret")
+    with Server(impostor, honest(CREDENTIALS)) as server, AioBoard(server.port, auth=auth) as board:
+        board.run("await c.connect()")
+        assert board.events() == [("failed", "NotProven"), ("connected", False)]
+        board.run("await c.disconnect()")
 
 
 def test_power_up_without_network_and_without_broker():

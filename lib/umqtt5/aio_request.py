@@ -3,13 +3,13 @@
 from asyncio import core
 from os import urandom
 
-from . import request
 from .aio_wait import pause, wake
 from .codec import find, u16
 from .props import encode
+from .request import Requests as _Requests
 
 
-class Requests(request.Requests):
+class Requests(_Requests):
     """The requests that wait, by Correlation Data: [task, response]."""
 
     def __init__(self, client):
