@@ -129,6 +129,10 @@ class Outbox:
             return entry
         return None
 
+    def entries(self):
+        """All that waits, in order: a new list."""
+        return [self._ring[(self._head + i) % len(self._ring)] for i in range(self._count)]
+
     def restore(self, entries):
         """What a store has kept, in order; before anything else was put. Takes all of them, whatever the bounds."""
         self._ring.extend([None] * (len(entries) - len(self._ring)))
