@@ -15,7 +15,6 @@ It must never tell its caller that a record is written before the file system ha
 from micropython import const
 
 from binascii import crc32
-from errno import ENOSPC
 import os
 
 from .codec import put_vbi
@@ -24,6 +23,7 @@ BEGIN = const(1)  # the first record of a file
 END = const(2)  # the last one of what was alive when it was written anew
 
 _MAGIC = b"umqtt5 1"
+_ENOSPC = const(28)  # errno has no name for it on a board
 _LAZY = const(256)  # bytes of records that may wait for the next one
 
 
@@ -156,7 +156,7 @@ class Log:
 
     def _write(self, part):
         if self._file.write(part) != len(part):
-            raise OSError(ENOSPC)
+            raise OSError(_ENOSPC)
         self._size += len(part)
         self.written += len(part)
 

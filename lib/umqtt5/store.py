@@ -36,7 +36,7 @@ _MOVED = const(5)  # number (4), packet identifier (2): from the outbox to a slo
 _DROPPED = const(6)  # number
 _REACHED = const(7)  # packet identifier: PUBREC has come
 _DONE = const(8)  # packet identifier: the slot is free
-_RECEIVED = const(9)  # packet identifier, then the new word if there is one
+_RECEIVED = const(9)  # packet identifier; then, where there is a new word, "w" and the word
 _RELEASED = const(10)  # packet identifier: PUBREL has come
 _GONE = const(11)  # the broker has forgotten the session
 _SUBSCRIBED = const(12)  # options (1), topic filter
@@ -126,7 +126,7 @@ class Store:
         elif kind == _RECEIVED:
             self._received.append(pid)
             if len(body) > 2:
-                self._word = body[2:]
+                self._word = body[3:]
         elif kind == _RELEASED:
             if pid in self._received:
                 self._received.remove(pid)
@@ -239,8 +239,9 @@ class Store:
         return self._filters.get(subscription.filter, -1) == subscription.options
 
     def keep(self, word):
-        """The application's own few bytes: a count, a state. Called by a handler of a message at QoS 2, they are
-        written in one record with the message's identifier: both, or neither. Otherwise with flush()."""
+        """The application's own few bytes: a count, a state. Called by a handler of a message at QoS 2, as the last
+        thing that it does, they are written in one record with the message's identifier: both, or neither. Otherwise
+        with flush()."""
         self.word = bytes(word)
 
     def flush(self):
@@ -276,10 +277,11 @@ class Store:
             self._now(_PUBLISH, _u16(pid), _message(flags, topic, props), msg)
 
     def received(self, pid):
-        word = b""
-        if self.word != self._word:
-            word = self._word = self.word
-        self._now(_RECEIVED, _u16(pid), word)
+        if self.word == self._word:
+            self._now(_RECEIVED, _u16(pid))
+        else:
+            self._word = self.word
+            self._now(_RECEIVED, _u16(pid), b"w", self.word)
 
     def gone(self):
         self._filters = {}
