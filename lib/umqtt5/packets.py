@@ -411,6 +411,7 @@ class Packets:
             self._no_room()
         self.out_pid = s.pid[i]
         try:
+            s.hold(i, self)
             self.put_publish()
         except Exception:
             s.release(i)
@@ -418,10 +419,6 @@ class Packets:
             raise
         self.quota -= 1
         s.charged[i] = 1
-        s.topic[i] = self.out_topic
-        s.msg[i] = self.out_msg
-        s.flags[i] = self.out_flags
-        s.props[i] = self.out_props
         return i
 
     def _no_room(self):

@@ -99,6 +99,18 @@ class Session:
                 return i
         return -1
 
+    def hold(self, i, out):
+        """Slot i is for the PUBLISH that stands in out.out_topic and the others. Before it is built."""
+        self.topic[i] = out.out_topic
+        self.msg[i] = out.out_msg
+        self.flags[i] = out.out_flags
+        self.props[i] = out.out_props
+
+    def reached(self, i):
+        """PUBREC has come for slot i: from now on only PUBREL goes out (4.3.3)."""
+        self.state[i] = PUBCOMP
+        self.msg[i] = self.props[i] = None
+
     def find(self, pid, state):
         """The slot with this packet identifier that waits for `state`, or -1."""
         i = pid % len(self.state)
@@ -156,6 +168,11 @@ class Session:
                 return
         self.received.append(pid)
         self.counted.append(1)
+
+    def forget(self, i):
+        """PUBREL has come for the identifier at place i."""
+        self.received[i] = 0
+        self.receiving -= 1
 
     def oldest(self, after):
         """The next slot in flight, in the order in which they were sent, behind the one whose age (see below) is
