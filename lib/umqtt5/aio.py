@@ -32,12 +32,14 @@ class MQTTClient(Link):
     resumes it. False: the first one resumes it too.
     session_expiry: s that the broker keeps the session without a connection; default 3600, or for ever with
     clean_session=False. queue: how many messages at QoS 0 wait for `async for`, and for handlers that are coroutines.
+    outbox: an outbox.Outbox, where publishes wait while there is no connection; without one their callers do.
+    store: a store.Store, to survive a power cut.
     timeout: s for a login as a whole, the rest of a packet, PINGRESP. A call without timeout= takes as long as it
     takes, over any number of connections; with it: OSError(ETIMEDOUT), and what was sent stays in flight.
     on_event(name, value), beside those of reader.Reader.tell():
         "connected", "reconnected": session present (bool)
         "lost": the exception that ended a connection; "failed": the one that ended an attempt; it goes on trying
-        "dropped": the topic of a message at QoS 0 for which there was no room"""
+        "dropped": the topic of a message for which there was no room: at QoS 0 in the queue; any in the outbox"""
 
     def __init__(
         self,
@@ -54,18 +56,27 @@ class MQTTClient(Link):
         backoff=None,
         clean_session=True,
         queue=20,
+        outbox=None,
+        store=None,
         on_event=None,
         **options,
     ):
         options.setdefault("session_expiry", 3600 if clean_session else None)
         options.setdefault("republish", True)
-        engine = WaitEngine(client_id, user, password, keepalive, on_event=on_event, **options)
+        engine = WaitEngine(client_id, user, password, keepalive, on_event=on_event, store=store, **options)
         super().__init__(brokers(server, port, ssl, ssl_params), network, backoff, clean_session, engine)
         self._inbox = Inbox(self, queue)
         self._jobs = Inbox(self, queue)
         self._worker = None  # the task that runs handlers
         self._requests = None
+        self._last = []  # [task, message that it is dealing with] of each `async for`
         engine.keep = self._inbox.put
+        if outbox is not None:
+            from .aio_outbox import Waiting
+
+            if store:
+                store.attach(outbox)
+            self._outbox = Waiting(self, outbox)
 
     # --- the connection
 
@@ -129,9 +140,14 @@ class MQTTClient(Link):
             await self._within(timeout, self.flush(), "flush")
             return
         e = self._engine
-        while e.session.sending or e.left or self._lines[ROOM] or self._lines[WAY]:
+        while e.session.sending or e.left or self._lines[ROOM] or self._lines[WAY] or self._waits():
             self._check()
             await self._watch()
+        if e.store:
+            e.store.flush()
+
+    def _waits(self):
+        return self._outbox is not None and self._outbox.pending()
 
     def _end(self):
         super()._end()
@@ -139,6 +155,8 @@ class MQTTClient(Link):
         self._jobs.close()
         if self._requests:
             self._requests.close()
+        if self._outbox:
+            self._outbox.close()
         if self._worker is not None and self._worker is not core.cur_task:
             self._worker.cancel()
 
@@ -160,8 +178,10 @@ class MQTTClient(Link):
         e = self._engine
         need = ROOM if qos else WAY
         while True:
-            if not self._at_once(need):
-                await self._wait_turn(need)
+            if not self._at_once(need) and not await self._wait_turn(need):
+                # No connection, but an outbox.
+                await self._outbox.publish(topic, msg, qos << 1 | (1 if retain else 0), props, wait)
+                return
             e.out_flags = qos << 1 | (1 if retain else 0)
             e.out_topic = topic
             e.out_msg = msg
@@ -213,11 +233,14 @@ class MQTTClient(Link):
                 waiters[i] = None
                 e.session.release(i)  # it stays in flight; its answer frees it
             raise
+        return self._refused(what, w)
+
+    def _refused(self, what, w):
+        """The reason of an answer; Refused where it is one."""
         if w[1] >= 0x80:
             from .props import decode
 
-            said = decode(w[2]).get("reason_string") if w[2] else None
-            raise Refused(what, w[1], said)
+            raise Refused(what, w[1], decode(w[2]).get("reason_string") if w[2] else None)
         return w[1]
 
     # --- subscribing
@@ -259,23 +282,33 @@ class MQTTClient(Link):
         if no_local and filter.startswith(b"$share/"):
             raise ValueError("no_local with a shared subscription")  # [MQTT-3.8.3-4]
         options = qos | (4 if no_local else 0) | (8 if retain_as_published else 0) | retain_handling << 4
-        if id is None:
-            id = e.session.next_id() if handler else 0
+        if id is None and handler:
+            # The one that this filter has keeps its number: messages that carry it may be on their way.
+            id = e.session.get(filter)
+            id = id and id.id or e.session.next_id()
         if handler:
             handler = Handler(self, handler)
-        new = Subscription(id, filter, handler, options, e.properties(props, 8))
+        new = Subscription(id or 0, filter, handler, options, e.properties(props, 8))
         if handler:
             handler.subscription = new
         return new
 
     async def _subscribe(self, new):
-        s = self._engine.session
+        e = self._engine
+        s = e.session
+        store = e.store
         old = s.get(new.filter)
         while True:
             if not self._at_once(SLOT):
                 await self._wait_turn(SLOT)
+            if store and not e.known_session and store.has(new):
+                s.add(new)  # the session of this device's last life has it
+                self._advance()
+                return new.options & 3
             try:
-                i = self._engine.subscribe(new)
+                if store:
+                    store.unsubscribed(new.filter)
+                i = e.subscribe(new)
             except BaseException:
                 self._advance()
                 raise
@@ -289,6 +322,8 @@ class MQTTClient(Link):
                         s.add(old)
                 raise
             if reason >= 0:
+                if store:
+                    store.subscribed(new)
                 return reason
 
     async def _subscribe_again(self):
@@ -320,6 +355,8 @@ class MQTTClient(Link):
             if not self._at_once(SLOT):
                 await self._wait_turn(SLOT)
             try:
+                if self._engine.store:
+                    self._engine.store.unsubscribed(filter)
                 i = self._engine.unsubscribe(filter, props)
             except BaseException:
                 self._advance()
@@ -339,16 +376,37 @@ class MQTTClient(Link):
 
     def _through(self, kept, reason, props):
         """A message that was kept has been dealt with: acknowledge it, where its connection still is."""
-        if kept.ack and kept.epoch == self.epoch and self._engine.state == UP:
+        e = self._engine
+        if kept in e.undealt:
+            e.undealt.remove(kept)
+            if e.store:
+                e.store.dealt(kept.ack & 0xFFFF)
+        if kept.ack and kept.epoch == e.epoch and e.state == UP:
             self._due.append((kept, reason, props))
             self._push()
 
     def _resumed(self, present):
+        """A new connection, before anything else is done with it."""
+        e = self._engine
         if present:
             self._inbox.resumed()
             self._jobs.resumed()
-        elif self._requests:
+            if e.store and not self._anew:
+                for s in e.session.subscriptions:
+                    if not e.store.has(s):
+                        self._anew = True
+            return
+        for kept in e.undealt:
+            kept.ack = 0  # nobody will ask for it
+        e.undealt.clear()
+        self._anew = len(e.session.subscriptions) > 0
+        if self._requests:
             self._requests.subscribed = None
+
+    @property
+    def epoch(self):
+        """Counts the connections."""
+        return self._engine.epoch
 
     async def request(self, topic, msg, timeout=None, *, qos=0, props=None):
         """Publish a request and wait for its response (4.10): a Message of its own. Any number at a time."""

@@ -46,6 +46,8 @@ class Inbox:
         self.items.append(kept)
         if m.qos:
             e.kept = kept
+            if m.qos == 2 and e.store:
+                e.store.holding = True  # not dealt with yet: its identifier must not be on flash before it is
         if self.tasks:
             wake(self.tasks.pop(0))
         client._generous = True
@@ -79,25 +81,29 @@ class Inbox:
 
 
 class Messages:
-    """What `async for message in client` iterates over."""
+    """What `async for message in client` iterates over. A message is dealt with when its task asks for the next one,
+    or has ended."""
 
     def __init__(self, client):
         self.client = client
-        self.last = None
 
     def __aiter__(self):
         return self
 
     async def __anext__(self):
-        if self.last is not None:
-            self.client._through(self.last, 0, None)  # the loop's body has ended
-            self.last = None
-        kept = await self.client._inbox.get()
+        client = self.client
+        me = core.cur_task
+        last = client._last
+        for i in range(len(last) - 1, -1, -1):
+            if last[i][0] is me or last[i][0].done():
+                client._through(last.pop(i)[1], 0, None)
+        kept = await client._inbox.get()
         if kept is None:
-            if self.client._fatal:
-                raise self.client._fatal
+            if client._fatal:
+                raise client._fatal
             raise StopAsyncIteration
-        self.last = kept
+        if kept.ack:
+            last.append((me, kept))
         return kept.message
 
 

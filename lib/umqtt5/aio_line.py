@@ -34,6 +34,7 @@ class Line:
         self._lines = ([], [], [])  # by need: tasks that wait
         self._turn = None  # the one among them whose turn it is
         self._tail = None  # [task, done] that waits until its payload is out
+        self._outbox = None  # an aio_outbox.Waiting
         self._watchers = []  # tasks that wait for anything to change
 
     def _free(self, need):
@@ -51,19 +52,28 @@ class Line:
             self._changed()
         if self._turn is None and self._engine.state == UP:
             for need in (ROOM, SLOT, WAY):
+                if need != SLOT and self._outbox and self._outbox.pending():
+                    continue  # it was there first
                 if self._lines[need] and self._free(need):
                     self._turn = self._lines[need].pop(0)
                     wake(self._turn)
                     return
 
     async def _wait_turn(self, need):
-        """Wait until a packet can be built, behind those who waited before."""
+        """Wait until a packet can be built, behind those who waited before: True. False where the connection has gone
+        and the message can wait in the outbox."""
         me = core.cur_task
         line = self._lines[need]
         line.append(me)
         try:
             while True:
                 self._check()
+                if self._outbox and self._engine.state != UP and need != SLOT:
+                    if self._turn is me:
+                        self._turn = None
+                    else:
+                        line.remove(me)
+                    return False
                 self._advance()
                 if self._turn is not me:
                     await pause()
@@ -71,7 +81,7 @@ class Line:
                 if self._turn is me:
                     self._turn = None
                     if self._free(need):
-                        return
+                        return True
                     line.insert(0, me)  # the connection has gone, or another was quicker
         except BaseException:
             if self._turn is me:
@@ -83,7 +93,9 @@ class Line:
 
     def _at_once(self, need):
         """True where nobody waits, and the packet can be built without waiting."""
-        return self._turn is None and not self._lines[need] and self._free(need)
+        if self._turn is not None or self._lines[need] or not self._free(need):
+            return False
+        return need == SLOT or not self._outbox or not self._outbox.pending()
 
     def _changed(self):
         while self._watchers:

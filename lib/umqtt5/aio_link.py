@@ -12,7 +12,7 @@ from asyncio import core
 from errno import ECONNABORTED, ECONNRESET, EHOSTUNREACH, ETIMEDOUT
 from time import ticks_add, ticks_diff, ticks_ms
 
-from .aio_line import Line
+from .aio_line import ROOM, WAY, Line
 from .aio_wait import pause, ready, wake
 from .errors import Disconnected, Refused
 from .reader import FAILED, UP
@@ -56,7 +56,6 @@ class Link(Line):
         self._generous = False  # a message was put into a queue: let its task run
         self._due = []  # acknowledgements kept back, now due
         self._anew = False  # subscriptions must be made again
-        self.epoch = 0  # counts connections
 
     # --- the keeper
 
@@ -181,6 +180,10 @@ class Link(Line):
         self._stuck = False
         self._due.clear()
         self._written(False)
+        if self._outbox:
+            for need in (ROOM, WAY):
+                for task in self._lines[need]:
+                    wake(task)  # to the outbox
 
     def _end(self):
         """No further attempt. Who waits is told."""
@@ -294,7 +297,7 @@ class Link(Line):
         except Exception as x:
             self._last_words(x)
             return
-        if self._due:
+        if self._due or (self._outbox and self._turn is None and e.state == UP and self._outbox.feed()):
             self._push()
         else:
             self._advance()
@@ -303,8 +306,8 @@ class Link(Line):
         e = self._engine
         while self._due and not e.acks_full():
             kept, reason, props = self._due.pop(0)
-            if kept.epoch == self.epoch:
-                e.acknowledge(kept.ack, reason, props)
+            if kept.epoch == e.epoch:
+                e.acknowledge(kept, reason, props)
 
     def _last_words(self, error):
         """A write failed. The broker may have said why before it closed, and that is the better error."""
@@ -380,13 +383,11 @@ class Link(Line):
         e.kept = None
         again = self._ever
         self._was_up = self._ever = self._patient = True
-        self.epoch += 1
+        e.epoch += 1
         self.error = None
         self._doing = "waiting for the broker"
         self._backoff.up(ticks_ms())
         present = bool(e.connack[0])
-        if not present:
-            self._anew = len(e.session.subscriptions) > 0
         self._resumed(present)
         self.state = "up"
         self._tell("reconnected" if again else "connected", present)

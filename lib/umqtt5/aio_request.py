@@ -1,6 +1,6 @@
 """Request and response (MQTT 5.0, 4.10) for the asyncio client: many at a time. Loaded with the first request."""
 
-from asyncio import core
+from asyncio import Lock, core
 from os import urandom
 
 from .aio_wait import pause, wake
@@ -16,13 +16,15 @@ class Requests(_Requests):
         super().__init__()
         self.client = client
         self.open = {}
+        self.lock = Lock()  # only one of them subscribes
 
     async def ask(self, topic, msg, qos, props):
         client = self.client
-        if not self.subscribed:
-            where = self.topic(client._engine)
-            await client.subscribe(where, 1, self.handler)
-            self.subscribed = where
+        async with self.lock:
+            if not self.subscribed:
+                where = self.topic(client._engine)
+                await client.subscribe(where, 1, self.handler)
+                self.subscribed = where
         self.number += 1
         key = urandom(4) + self.number.to_bytes(4, "big")
         props = dict(props or {})

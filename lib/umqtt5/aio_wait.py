@@ -51,7 +51,7 @@ def ready(queue, stream):
 
 def wake(task):
     """Let a task go on that awaits pause(). One that was cancelled, or woken before, runs anyway."""
-    if task.data is _pause:
+    if task is not None and task.data is _pause:
         core._task_queue.push(task)
 
 
@@ -115,6 +115,8 @@ class WaitEngine(Engine):
         self.session.waiters = Waiters(self)
         self.keep = None  # keep(message): takes those that no handler takes
         self.kept = None  # what was kept of the message just handed out: its acknowledgement goes into it
+        self.epoch = 0  # counts connections
+        self.undealt = []  # those at QoS 2 that are not dealt with yet
 
     def _dispatch(self, m):
         self.kept = None
@@ -133,12 +135,19 @@ class WaitEngine(Engine):
 
     def _ack(self, header, reason, pid, props=b""):
         kept = self.kept
+        self.kept = None
         if kept is None:
+            if header == 0x50 and self.undealt:
+                for kept in self.undealt:
+                    if kept.ack & 0xFFFF == pid:  # sent again, and still not dealt with
+                        kept.epoch = self.epoch
+                        return
             Engine._ack(self, header, reason, pid, props)
         else:
-            self.kept = None
             kept.ack = header << 16 | pid
+            if header == 0x50:
+                self.undealt.append(kept)
 
-    def acknowledge(self, ack, reason, props):
+    def acknowledge(self, kept, reason, props):
         """Queue the acknowledgement that was kept back."""
-        Engine._ack(self, ack >> 16, reason, ack & 0xFFFF, self.properties(props, 4))
+        Engine._ack(self, kept.ack >> 16, reason, kept.ack & 0xFFFF, self.properties(props, 4))
