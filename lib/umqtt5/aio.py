@@ -12,17 +12,18 @@ await here may be cancelled at any point (asyncio.wait_for does that): no half p
 
 from asyncio import core
 
-from .aio_inbox import Handler, Inbox, Messages
-from .aio_line import ROOM, SLOT, WAY
-from .aio_link import Link
-from .aio_wait import WaitEngine, pause
-from .errors import Refused
+from .aio_inbox import Inbox, Messages
+from .aio_line import ROOM, WAY
+from .aio_subscribe import Subscriber
+from .aio_wait import Done, WaitEngine
 from .reader import UP
 from .retry import brokers
-from .session import Subscription, check_filter
+
+_ANSWERS = ("", "PUBACK", "PUBREC or PUBCOMP")
+_DONE = Done()
 
 
-class MQTTClient(Link):
+class MQTTClient(Subscriber):
     """An MQTT 5.0 client for asyncio. The arguments up to `ssl_params` are simple.MQTTClient's, and so are the
     options that are not named here.
 
@@ -67,6 +68,7 @@ class MQTTClient(Link):
         super().__init__(brokers(server, port, ssl, ssl_params), network, backoff, clean_session, engine)
         self._inbox = Inbox(self, queue)
         self._jobs = Inbox(self, queue)
+        self._naps = 0
         self._worker = None  # the task that runs handlers
         self._requests = None
         self._last = []  # [task, message that it is dealing with] of each `async for`
@@ -166,204 +168,68 @@ class MQTTClient(Link):
         """The will of the next login."""
         self._engine.set_will(topic, msg, retain, qos, props)
 
-    async def publish(self, topic, msg, retain=False, qos=0, props=None, timeout=None, wait=True):
-        """Publish `msg`: returns when it is acknowledged (QoS 1: PUBACK, QoS 2: PUBCOMP), at QoS 0 when it is
-        with the stream. Waits while there is no connection. wait=False returns when it is sent.
+    def publish(self, topic, msg, retain=False, qos=0, props=None, timeout=None, wait=True):
+        """await it. Publish `msg`: returns when it is acknowledged (QoS 1: PUBACK, QoS 2: PUBCOMP), at QoS 0 when it
+        is with the stream. Waits while there is no connection. wait=False returns when it is sent, or in the outbox.
 
         topic, msg and props (bytes) must not change until then, even where the task is cancelled: what is on its way
-        stays on its way, over reconnects. Raises ValueError, Refused, ResourceError, OSError (closed, or timeout)."""
+        stays on its way, over reconnects. Raises ValueError, Refused, ResourceError, OSError (closed, or timeout).
+        Not a coroutine itself: what can go out at once does, and at QoS 0 nothing is allocated."""
         if timeout is not None:
-            await self._within(timeout, self.publish(topic, msg, retain, qos, props, None, wait), "publish")
-            return
+            return self._within(timeout, self._publish(topic, msg, retain, qos, props, wait), "publish")
+        if not self._at_once(ROOM if qos else WAY):
+            return self._publish(topic, msg, retain, qos, props, wait)
         e = self._engine
-        need = ROOM if qos else WAY
-        while True:
-            if not self._at_once(need) and not await self._wait_turn(need):
-                # No connection, but an outbox.
-                await self._outbox.publish(topic, msg, qos << 1 | (1 if retain else 0), props, wait)
-                return
-            e.out_flags = qos << 1 | (1 if retain else 0)
-            e.out_topic = topic
-            e.out_msg = msg
-            e.out_props = props
-            try:
-                i = e.publish()
-            except BaseException:
-                self._advance()  # the next one's turn
-                raise
-            if i < 0:
-                if e.tail is None:
-                    self._push()
-                    return
-                if await self._whole():
-                    return
-                continue  # the connection broke before it was out
-            if not wait:
-                e.session.release(i)
-                self._push()
-                return
-            await self._answer("PUBACK" if qos == 1 else "PUBREC or PUBCOMP", i)
-            return
-
-    async def _whole(self):
-        """The payload goes out from the caller's own bytes: wait until it has. False where the connection broke."""
-        w = self._tail = [core.cur_task, None]
+        i = self._build(topic, msg, retain, qos, props)
+        if i < 0 and e.tail is not None:
+            return self._payload(topic, msg, retain, props)
+        if i >= 0 and wait:
+            return self._answer(_ANSWERS[qos], self._sent(i))
+        if i >= 0:
+            e.session.release(i)
         self._push()
-        try:
-            while w[1] is None:
-                await pause()
-                self._check()
-        finally:
-            if self._tail is w:
-                self._tail = None
-        return w[1]
+        self._naps = (self._naps + 1) & 15
+        return _DONE if self._naps else Done(True)  # a task that publishes without end must let others run
 
-    async def _answer(self, what, i):
-        """Wait for the answer to slot i: its reason; -1 where the connection went first (SUBSCRIBE, UNSUBSCRIBE)."""
+    def _build(self, topic, msg, retain, qos, props):
         e = self._engine
-        waiters = e.session.waiters.table
-        w = waiters[i] = [core.cur_task, None, b""]
-        self._push()
+        e.out_flags = qos << 1 | (1 if retain else 0)
+        e.out_topic = topic
+        e.out_msg = msg
+        e.out_props = props
         try:
-            while w[1] is None:
-                self._check()
-                await pause()
+            return e.publish()
         except BaseException:
-            if waiters[i] is w:
-                waiters[i] = None
-                e.session.release(i)  # it stays in flight; its answer frees it
+            self._advance()  # the next one's turn
             raise
-        return self._refused(what, w)
 
-    def _refused(self, what, w):
-        """The reason of an answer; Refused where it is one."""
-        if w[1] >= 0x80:
-            from .props import decode
+    async def _publish(self, topic, msg, retain, qos, props, wait):
+        """publish(), where it has to wait."""
+        need = ROOM if qos else WAY
+        if not self._at_once(need) and not await self._wait_turn(need):
+            # No connection, but an outbox.
+            await self._outbox.publish(topic, msg, qos << 1 | (1 if retain else 0), props, wait)
+            return
+        i = self._build(topic, msg, retain, qos, props)
+        if i < 0 and self._engine.tail is not None:
+            await self._payload(topic, msg, retain, props)
+        elif i >= 0 and wait:
+            await self._answer(_ANSWERS[qos], self._sent(i))
+        else:
+            if i >= 0:
+                self._engine.session.release(i)
+            self._push()
 
-            raise Refused(what, w[1], decode(w[2]).get("reason_string") if w[2] else None)
-        return w[1]
+    def _payload(self, topic, msg, retain, props):
+        """A PUBLISH at QoS 0 was built whose payload goes out from the caller's own bytes."""
+        w = self._tail = [None, None]
+        self._push()
+        return self._until_out(w, topic, msg, retain, props)
 
-    # --- subscribing
-
-    async def subscribe(
-        self,
-        topic,
-        qos=0,
-        handler=None,
-        *,
-        id=None,
-        no_local=False,
-        retain_as_published=False,
-        retain_handling=0,
-        props=None,
-        timeout=None,
-    ):
-        """Subscribe to a topic filter; returns the granted QoS. It is made again whenever the session is gone.
-
-        handler(message): a function gets the message in place, and must not wait; an `async def` gets a copy, and is
-        run in a task of the client's, one message after the other. Without: `async for`. Cancelled once it is sent,
-        it stays. Raises Refused, ValueError, OSError."""
-        new = self._subscription(topic, qos, handler, id, no_local, retain_as_published, retain_handling, props)
-        if timeout is not None:
-            return await self._within(timeout, self._subscribe(new), "subscribe")
-        return await self._subscribe(new)
-
-    def on(self, topic, handler=None, qos=0, *, id=None, no_local=False, retain_as_published=False, props=None):
-        """Declare a subscription without sending anything: a session that the broker has kept has it already; where
-        there is none, it is made after the login. Call it before connect()."""
-        new = self._subscription(topic, qos, handler, id, no_local, retain_as_published, 0, props)
-        self._engine.session.add(new)
-
-    def _subscription(self, topic, qos, handler, id, no_local, retain_as_published, retain_handling, props):
-        e = self._engine
-        filter = check_filter(topic)
-        if not 0 <= qos <= 2 or not 0 <= retain_handling <= 2:
-            raise ValueError("subscribe: qos or retain_handling not 0..2")
-        if no_local and filter.startswith(b"$share/"):
-            raise ValueError("no_local with a shared subscription")  # [MQTT-3.8.3-4]
-        options = qos | (4 if no_local else 0) | (8 if retain_as_published else 0) | retain_handling << 4
-        if id is None and handler:
-            # The one that this filter has keeps its number: messages that carry it may be on their way.
-            id = e.session.get(filter)
-            id = id and id.id or e.session.next_id()
-        if handler:
-            handler = Handler(self, handler)
-        new = Subscription(id or 0, filter, handler, options, e.properties(props, 8))
-        if handler:
-            handler.subscription = new
-        return new
-
-    async def _subscribe(self, new):
-        e = self._engine
-        s = e.session
-        store = e.store
-        old = s.get(new.filter)
-        while True:
-            if not self._at_once(SLOT):
-                await self._wait_turn(SLOT)
-            if store and not e.known_session and store.has(new):
-                s.add(new)  # the session of this device's last life has it
-                self._advance()
-                return new.options & 3
-            try:
-                if store:
-                    store.unsubscribed(new.filter)
-                i = e.subscribe(new)
-            except BaseException:
-                self._advance()
-                raise
-            s.add(new)  # now: messages may come before the SUBACK (3.8.4)
-            try:
-                reason = await self._answer("SUBACK", i)
-            except Refused:
-                if s.get(new.filter) is new:
-                    s.remove(new.filter)
-                    if old and old is not new:
-                        s.add(old)
-                raise
-            if reason >= 0:
-                if store:
-                    store.subscribed(new)
-                return reason
-
-    async def _subscribe_again(self):
-        """The session is gone: make every subscription anew."""
-        e = self._engine
-        epoch = self.epoch
-        for s in list(e.session.subscriptions):
-            if self.epoch != epoch:
-                return  # the next connection begins again
-            if e.session.get(s.filter) is not s:
-                continue
-            try:
-                await self._subscribe(s)
-            except Refused as x:
-                e.session.add(s)  # wanted all the same: it is asked for again with the next session
-                self._tell("refused", (s.filter, x.reason))
-            except OSError:
-                return
-        if self.epoch == epoch:
-            self._anew = False
-
-    async def unsubscribe(self, topic, props=None, timeout=None):
-        """Undo subscribe(); returns the reason code (0x11: there was no such subscription)."""
-        if timeout is not None:
-            return await self._within(timeout, self.unsubscribe(topic, props), "unsubscribe")
-        filter = check_filter(topic)
-        reason = -1
-        while reason < 0:
-            if not self._at_once(SLOT):
-                await self._wait_turn(SLOT)
-            try:
-                if self._engine.store:
-                    self._engine.store.unsubscribed(filter)
-                i = self._engine.unsubscribe(filter, props)
-            except BaseException:
-                self._advance()
-                raise
-            reason = await self._answer("UNSUBACK", i)
-        self._engine.session.remove(filter)
-        return reason
+    async def _until_out(self, w, topic, msg, retain, props):
+        if not await self._whole(w):
+            # The connection broke: it never was a message.
+            await self._publish(topic, msg, retain, 0, props, True)
 
     # --- messages
 

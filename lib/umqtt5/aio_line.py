@@ -12,6 +12,7 @@ from asyncio import core
 from errno import ENOTCONN, ETIMEDOUT
 
 from .aio_wait import pause, wake
+from .errors import Refused
 from .reader import UP
 
 # What a task needs (its line among Line._lines): the way to the stream free; and room in flight; or a slot for
@@ -96,6 +97,43 @@ class Line:
         if self._turn is not None or self._lines[need] or not self._free(need):
             return False
         return need == SLOT or not self._outbox or not self._outbox.pending()
+
+    def _sent(self, i):
+        """A packet has been built that slot i has to be answered for: what _answer() waits with."""
+        w = [None, None, b""]
+        self._engine.session.waiters.wait(i, w)
+        self._push()
+        return w
+
+    async def _answer(self, what, w):
+        """Wait for an answer: its reason; -1 where the connection went first (SUBSCRIBE, UNSUBSCRIBE)."""
+        w[0] = core.cur_task
+        try:
+            while w[1] is None:
+                self._check()
+                await pause()
+        finally:
+            w[0] = None  # cancelled, it stays in flight
+        return self._refused(what, w)
+
+    def _refused(self, what, w):
+        """The reason of an answer; Refused where it is one."""
+        if w[1] >= 0x80:
+            from .props import decode
+
+            raise Refused(what, w[1], decode(w[2]).get("reason_string") if w[2] else None)
+        return w[1]
+
+    async def _whole(self, w):
+        """The payload goes out from the caller's own bytes: wait until it has. False where the connection broke."""
+        w[0] = core.cur_task
+        try:
+            while w[1] is None:
+                self._check()
+                await pause()
+        finally:
+            w[0] = None
+        return w[1]
 
     def _changed(self):
         while self._watchers:

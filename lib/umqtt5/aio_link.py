@@ -48,6 +48,7 @@ class Link(Line):
         self._keeper = self._reader = self._writer = None  # the tasks
         self._asleep = False  # the keeper sleeps, and may be woken
         self._alarm = 0  # ticks: when it wakes by itself
+        self._pinging = False  # the deadline of a PINGRESP is why
         self._failure = None  # of this connection
         self._fatal = None
         self._stuck = False  # the stream takes nothing now: the writer waits for it
@@ -128,6 +129,7 @@ class Link(Line):
         if not ms:
             self._push()
             ms = e.timer(now)
+        self._pinging = e.pinging
         return ms
 
     async def _sleep(self, ms):
@@ -142,6 +144,16 @@ class Link(Line):
             self._asleep = False
             core._task_queue.remove(self._keeper)
             core._task_queue.push(self._keeper)
+
+    def _answered(self):
+        """PINGRESP has come: the keeper need not wake for its deadline. Its sleep is made longer, it does not run."""
+        self._pinging = False
+        now = ticks_ms()
+        ms = self._engine.timer(now)
+        if self._asleep and ms:
+            self._alarm = ticks_add(now, ms)
+            core._task_queue.remove(self._keeper)
+            core._task_queue.push(self._keeper, self._alarm)
 
     def _fail(self, error):
         if self._failure is None:
@@ -209,7 +221,6 @@ class Link(Line):
         try:
             await self._open(self._brokers[self._broker])
             e.open(ticks_ms(), self._clean and not self._ever)
-            e.session.waiters.resume()
             while e.auth_busy():
                 await self._work()
             self._doing = _TLS if self._brokers[self._broker][2] else "login"
@@ -366,8 +377,9 @@ class Link(Line):
             report(x, "message handler")
         if not self._was_up and e.state == UP:
             self._up()
-        if e.session.waiters.fresh >= 0:
-            e.session.waiters.settle()
+        e.session.waiters.took = False
+        if self._pinging and not e.pinging:
+            self._answered()
         if e.into is e.head:  # a packet has come whole
             self._push()
 

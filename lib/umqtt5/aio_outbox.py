@@ -38,10 +38,8 @@ class Waiting:
             if outbox.slot < 0:
                 w[1] = 0
                 wake(w[0])
-            elif w[0] is None:  # its task was cancelled
-                e.session.release(outbox.slot)
             else:
-                e.session.waiters.table[outbox.slot] = w
+                e.session.waiters.wait(outbox.slot, w)
         return True
 
     def dropped(self, entry):
@@ -64,14 +62,8 @@ class Waiting:
             while w[1] is None:
                 client._check()
                 await pause()
-        except BaseException:
-            w[0] = None  # it goes out all the same
-            table = e.session.waiters.table
-            for i in range(len(table)):
-                if table[i] is w:
-                    table[i] = None
-                    e.session.release(i)
-            raise
+        finally:
+            w[0] = None  # cancelled, it goes out all the same
         if w[1] < 0:
             raise ResourceError("dropped from the outbox: it was full")
         client._refused("PUBLISH", w)

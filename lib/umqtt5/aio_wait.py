@@ -55,47 +55,65 @@ def wake(task):
         core._task_queue.push(task)
 
 
+class Done:
+    """What a call returns that has done its work without waiting: `await` goes on at once; or, with nap=True, lets
+    other tasks run before. create_task() takes it too."""
+
+    over = StopIteration()  # raised again and again: making one each time would allocate
+
+    def __init__(self, nap=False):
+        self.nap = nap
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if not self.nap:
+            self.over.__traceback__ = None
+            raise self.over
+        self.nap = False
+        core._task_queue.push(core.cur_task)
+
+    def send(self, value):
+        self.__next__()
+
+    def throw(self, error):
+        raise error
+
+
 class Waiters:
-    """Which task waits for the answer to which slot. table[slot]: None, or a list [task, reason, properties]; reason:
-    None: not yet; -1: the connection went first (SUBSCRIBE, UNSUBSCRIBE)."""
+    """Who waits for the answer to which slot. table[slot]: None, or a list [task, reason, properties]; task: None
+    while nobody waits; reason: None: not yet; -1: the connection went first (SUBSCRIBE, UNSUBSCRIBE)."""
 
     def __init__(self, engine):
         self.engine = engine
         self.session = engine.session
         self.table = [None] * len(engine.session.state)
-        self.fresh = -1  # the slot answered last, if somebody waited: to be freed
+        self.took = False  # a refusal that just came has found somebody who waits
 
     def answered(self, i, reason):
         w = self.table[i]
         if w is not None:
             self.table[i] = None
-            self.settle()
-            self.fresh = i
             w[1] = reason
-            w[2] = self.engine.answer_props
+            if reason >= 0x80:
+                w[2] = self.engine.answer_props
+                self.took = w[0] is not None
             wake(w[0])
 
-    def settle(self):
-        """Free the slot answered last. Not in answered(): the engine looks whether somebody waits."""
-        if self.fresh >= 0:
-            self.session.release(self.fresh)
-            self.fresh = -1
+    def wait(self, i, w):
+        """From now on the answer to slot i goes to w."""
+        self.table[i] = w
+        self.session.release(i)  # the answer frees the slot, whether anybody waits or not
 
     def forget_connection(self):
         """Nobody answers SUBSCRIBE and UNSUBSCRIBE any more."""
-        self.settle()
         for i in range(len(self.table)):
             w = self.table[i]
             if w is not None and self.session.state[i] > PUBCOMP:
                 self.table[i] = None
                 w[1] = -1
                 wake(w[0])
-
-    def resume(self):
-        """The session has forgotten who waits."""
-        for i in range(len(self.table)):
-            if self.table[i] is not None:
-                self.session.waited[i] = 1
 
     def requests(self):
         """How many SUBSCRIBE and UNSUBSCRIBE wait for their answers."""
@@ -147,6 +165,12 @@ class WaitEngine(Engine):
             kept.ack = header << 16 | pid
             if header == 0x50:
                 self.undealt.append(kept)
+
+    def tell(self, event, value):
+        if event == "refused" and self.session.waiters.took:
+            self.session.waiters.took = False  # the one who waits is told, by an exception
+        else:
+            Engine.tell(self, event, value)
 
     def acknowledge(self, kept, reason, props):
         """Queue the acknowledgement that was kept back."""
