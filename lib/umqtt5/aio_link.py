@@ -292,10 +292,8 @@ class Link(Line):
         e = self._engine
         if self._stuck or self._sock is None or not 0 < e.state < FAILED:
             return
-        if self._due:
-            self._acknowledge()
         try:
-            while e.left or e.next():
+            while e.left or e.next() or self._more():
                 e.moved = self._sock.write(e.out, e.off, e.left)
                 if not e.moved:
                     e.midway = True  # TLS may hold the bytes: only the same may follow
@@ -308,17 +306,19 @@ class Link(Line):
         except Exception as x:
             self._last_words(x)
             return
-        if self._due or (self._outbox and self._turn is None and e.state == UP and self._outbox.feed()):
-            self._push()
-        else:
-            self._advance()
+        self._advance()
 
-    def _acknowledge(self):
+    def _more(self):
+        """The engine has nothing to write: what the driver has kept. True where there is something now."""
         e = self._engine
         while self._due and not e.acks_full():
             kept, reason, props = self._due.pop(0)
             if kept.epoch == e.epoch:
                 e.acknowledge(kept, reason, props)
+        if e.next():
+            return True
+        # Not while a task has been told that it may build its packet.
+        return self._outbox and self._turn is None and e.state == UP and not self._leaving and self._outbox.feed()
 
     def _last_words(self, error):
         """A write failed. The broker may have said why before it closed, and that is the better error."""
