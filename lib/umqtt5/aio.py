@@ -234,8 +234,9 @@ class MQTTClient(Subscriber):
     # --- messages
 
     def set_callback(self, f):
-        """f(topic, msg), a plain function: for messages that no handler takes, instead of `async for`."""
-        self._engine.callback = f
+        """f(topic, msg), a plain function: for messages that no handler takes, instead of `async for`;
+        None: those again."""
+        self._engine.callback = f or self._engine.unhandled
 
     def __aiter__(self):
         return Messages(self)

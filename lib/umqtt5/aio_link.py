@@ -294,13 +294,13 @@ class Link(Line):
             return
         try:
             while e.left or e.next() or self._more():
-                e.moved = self._sock.write(e.out, e.off, e.left)
-                if not e.moved:
+                n = self._sock.write(e.out, e.off, e.left)
+                if not n:
                     e.midway = True  # TLS may hold the bytes: only the same may follow
                     self._stuck = True
                     wake(self._writer)
                     return
-                e.wrote(e.moved, ticks_ms())
+                e.wrote(n, ticks_ms())
                 if self._tail and not e.left:
                     self._written(True)
         except Exception as x:
@@ -349,15 +349,15 @@ class Link(Line):
                 elif e.acks_full():
                     await self._watch()  # until the writer has got rid of them
                 else:
-                    e.moved = self._sock.readinto(e.into, e.need)
-                    if e.moved is None:
+                    n = self._sock.readinto(e.into, e.need)
+                    if n is None:
                         self._unfinished()
                         await ready(core._io_queue.queue_read, self._sock)
                         began = ticks_ms()
                         continue
-                    if not e.moved:
+                    if not n:
                         raise OSError(ECONNRESET, "closed by the broker; " + self._doing)
-                    self._got()
+                    self._got(n)
                 if self._generous or ticks_diff(ticks_ms(), began) >= _SLICE:
                     self._generous = False
                     await core.sleep_ms(0)
@@ -365,12 +365,13 @@ class Link(Line):
         except Exception as x:
             self._fail(self._named(x))
 
-    def _got(self):
+    def _got(self, n):
         """What the read has brought."""
         e = self._engine
         try:
-            e.got(e.moved, ticks_ms())
+            e.got(n, ticks_ms())
         except Exception as x:
+            e.kept = None
             if e.state != UP or not e.handler_raised:
                 raise
             e.handler_raised = False

@@ -131,25 +131,21 @@ class WaitEngine(Engine):
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
         self.session.waiters = Waiters(self)
-        self.keep = None  # keep(message): takes those that no handler takes
+        self.keep = None  # keep(message): takes those that no handler takes, as long as the callback is this:
+        self.unhandled = self.callback = self._unhandled
         self.kept = None  # what was kept of the message just handed out: its acknowledgement goes into it
         self.epoch = 0  # counts connections
         self.undealt = []  # those at QoS 2 that are not dealt with yet
 
-    def _dispatch(self, m):
-        self.kept = None
-        try:
-            s = self.session.subscriptions
-            if self.known_session and m.props_start < m.start and m.by_number(s):
-                return
-            if not m.by_filter(s, not (self.known_session and self.identifiers)):
-                if self.callback:
-                    self.callback(m.topic, m.payload)
-                else:
-                    self.keep(m)
-        except BaseException:
-            self.kept = None
-            raise
+    def _unhandled(self, topic, msg):
+        self.keep(self.message)
+
+    def _call_back(self, m):
+        """For the engine: a message that no handler takes, without topic and payload being made."""
+        if self.callback is self.unhandled:
+            self.keep(m)
+        else:
+            self.callback(m.topic, m.payload)
 
     def _ack(self, header, reason, pid, props=b""):
         kept = self.kept
