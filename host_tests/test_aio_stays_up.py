@@ -173,7 +173,9 @@ def test_silence_has_a_deadline(step):
     def silent(conn):
         conn.expect(wire.CONNECT)
         if step == "packet":
-            conn.send(wire.connack(0), b"\x30\x20half of")
+            conn.send(wire.connack(0))
+            conn.pause(0.1)
+            conn.send(b"\x30\x20half of")
         assert conn.next(3) is None or conn.ended
 
     with Server(silent, greet()) as server, AioBoard(server.port, timeout=0.3, keepalive=0) as board:
@@ -235,8 +237,10 @@ def test_a_stream_that_takes_nothing_more_is_found_too():
         await until(lambda: events("reconnected"), 4000)
         for t in tasks:
             t.cancel()
+        await c.disconnect()
+        return len(asyncio.core._io_queue.map)
         """
-        board.run(code)
+        assert board.run(code) == 0, "a task of the last connection still waits for its socket"
 
 
 # --- subscriptions
