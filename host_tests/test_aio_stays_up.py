@@ -10,7 +10,7 @@ from harness import wire
 from harness.aio import AioBoard
 from harness.logins import honest, scram
 from harness.peer import Peer
-from harness.proxy import Proxy, wait_for
+from harness.proxy import IN, OUT, Proxy, wait_for
 from harness.scram import Credentials
 from harness.scripts import Server, nothing, subscribed
 
@@ -148,10 +148,11 @@ def test_a_session_taken_over_is_an_event_and_a_long_wait():
         await c.connect()
         await until(lambda: events("lost"))
         await asyncio.sleep_ms(100)
+        assert c.healthy()
         return c.state, c.error.reason, c._backoff.last
         """
         assert board.run(code) == ("waiting", 0x8E, 30000)
-        board.run("await c.disconnect()")  # out of the wait, at once
+        board.run("await c.disconnect()\nassert not c.healthy()")  # out of the wait, at once
         server.finish()
 
 
@@ -413,6 +414,38 @@ def test_a_cut_in_the_middle_is_no_event_for_who_publishes(broker, plain_port):
         board.wait()
         assert board.get("c.epoch") == 2
         board.run("await c.disconnect()")
+
+
+@pytest.mark.parametrize("way", [OUT, IN])
+def test_a_cut_after_every_byte(broker, plain_port, way):
+    """One message at QoS 1 and one at QoS 2, the connection cut after each byte of them, one after the other, out or
+    in: at QoS 1 nothing is lost, at QoS 2 each message is there exactly once."""
+    with Peer(plain_port) as witness, Proxy(plain_port) as proxy, AioBoard(proxy.port, f"bytes-{way}") as board:
+        witness.subscribe("bytes/#")
+        board.run("await c.connect()\nawait c.publish('bytes/1', b'')\nawait c.publish('bytes/2', b'')")
+        n = 0
+        cuts = True
+        while cuts:
+            n += 1
+            proxy.cut_at(way, n)
+            before = board.get("c.epoch")
+            board.run(
+                """
+                await asyncio.gather(c.publish("bytes/1", b"%d" % n, qos=1), c.publish("bytes/2", b"%d" % n, qos=2))
+                await until(lambda: c.connected)
+                """,
+                n=n,
+            )
+            cuts = board.get("c.epoch") > before
+        board.run("await c.publish('bytes/1', b'END', qos=1)\nawait c.disconnect()")
+        got = {"bytes/1": [], "bytes/2": []}
+        while (p := witness.receive()).payload != b"END":
+            if p.payload:
+                got[p.topic.decode()].append(p.payload)
+        sent = [b"%d" % i for i in range(1, n + 1)]
+        assert got["bytes/2"] == sent
+        assert list(dict.fromkeys(got["bytes/1"])) == sent
+        assert n > (25 if way == OUT else 11), n
 
 
 def test_scram_again_costs_no_derivation():

@@ -49,7 +49,8 @@ def note(message):
 
 def told(name, value):
     """An on_event."""
-    log.append((name, value))
+    if name != "waiting":
+        log.append((name, value))
 
 
 def events(name):

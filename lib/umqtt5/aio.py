@@ -19,6 +19,24 @@ from .aio_wait import Done, WaitEngine
 from .reader import UP
 from .retry import brokers
 
+
+class Publisher:
+    """Made by client.publisher(); it stays good over reconnects."""
+
+    def __init__(self, client, topic, qos, retain, props):
+        if not 0 <= qos <= 2:
+            raise ValueError("qos: 0, 1 or 2")
+        self._client = client
+        self._topic = client._engine.topic(topic)
+        self._props = client._engine.properties(props, 3)
+        self._qos = qos
+        self._retain = retain
+
+    def publish(self, msg, timeout=None, wait=True):
+        """As client.publish(): await it."""
+        return self._client.publish(self._topic, msg, self._retain, self._qos, self._props, timeout, wait)
+
+
 _ANSWERS = ("", "PUBACK", "PUBREC or PUBCOMP")
 _DONE = Done()
 
@@ -40,6 +58,7 @@ class MQTTClient(Subscriber):
     on_event(name, value), beside those of reader.Reader.tell():
         "connected", "reconnected": session present (bool)
         "lost": the exception that ended a connection; "failed": the one that ended an attempt; it goes on trying
+        "waiting": ms until the next attempt
         "dropped": the topic of a message for which there was no room: at QoS 0 in the queue; any in the outbox"""
 
     def __init__(
@@ -190,6 +209,10 @@ class MQTTClient(Subscriber):
         self._push()
         self._naps = (self._naps + 1) & 15
         return _DONE if self._naps else Done(True)  # a task that publishes without end must let others run
+
+    def publisher(self, topic, qos=0, retain=False, props=None):
+        """An object whose publish(msg) publishes to `topic`: topic and properties are checked and encoded once."""
+        return Publisher(self, topic, qos, retain, props)
 
     def _build(self, topic, msg, retain, qos, props):
         e = self._engine

@@ -58,6 +58,15 @@ class Link(Line):
         self._due = []  # acknowledgements kept back, now due
         self._anew = False  # subscriptions must be made again
 
+    def healthy(self):
+        """For a watchdog: True while the client is at work, connected or not. False where its tasks have died, or the
+        loop keeps them from running."""
+        keeper = self._keeper
+        if keeper is None or keeper.done():
+            return False
+        # In the network hook it has no alarm: how long that takes is the hook's business.
+        return self.state == "network" or ticks_diff(ticks_ms(), self._alarm) < self._engine.timeout
+
     # --- the keeper
 
     def start(self):
@@ -89,6 +98,7 @@ class Link(Line):
                 self._tell("failed", error)
             ms = self._pace(error)
             self._state("waiting")
+            self._tell("waiting", ms)
             await self._sleep(ms)
 
     def _pace(self, error):
