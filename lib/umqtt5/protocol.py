@@ -63,6 +63,7 @@ class Engine(Login):
         props=None,
         ack_props=None,
         on_event=None,
+        store=None,
     ):
         if not 0 <= keepalive <= 65535:
             raise ValueError("keepalive: 0..65535 s")
@@ -74,7 +75,11 @@ class Engine(Login):
             raise ValueError("max_packet: 1..4294967295")
         if session_expiry is not None and not 0 <= session_expiry <= 0xFFFFFFFF:
             raise ValueError("session_expiry: 0..4294967295 s")
-        session = Session(receive_maximum)
+        if store:
+            session = store.session(receive_maximum)
+            client_id = client_id or store.client_id
+        else:
+            session = Session(receive_maximum)
         login = (client_id, user, password, keepalive, auth, session_expiry, topic_alias_maximum)
         buffers = (session, tx_size, rx_size, topic_aliases, max_packet, int(timeout * 1000))
         super().__init__(*login, *buffers)
@@ -89,6 +94,9 @@ class Engine(Login):
         self.republish = republish
         self.ack_always = self.properties(ack_props, 4)
         self.on_event = on_event
+        self.store = store
+        if store:
+            store.identify(self.client_id)
         self.callback = None
         # Bound once: a bound method is an object on the heap.
         self.handlers = _HANDLERS
@@ -329,8 +337,7 @@ class Engine(Login):
         elif self.said_reason >= 0x80:
             self._sent(i)
         else:
-            s.state[i] = PUBCOMP
-            s.msg[i] = s.props[i] = None
+            s.reached(i)
             self._ack(0x62, 0, n)
         return 0
 
@@ -348,8 +355,7 @@ class Engine(Login):
         i = s.place(pid)
         if i >= 0:
             self.owed -= s.counted[i]
-            s.received[i] = 0
-            s.receiving -= 1
+            s.forget(i)
         self._ack(0x70, 0 if i >= 0 else 0x92, pid)
         return 0
 
