@@ -316,7 +316,9 @@ def test_refused_logins_are_told_apart_and_not_repeated_soon(provisioned, own_br
         with VirtualBoard(tmp_path / entry) as board:
             flash("UNIX", board.port, secrets_dir=provisioned)
             since = board.wait_for(text, 20)
-            board.wait_for("next attempt in 300.0 s", 5, since)
+            since = board.wait_for("next attempt in ", 5, since)
+            board.wait_for(" s", 5, since)
+            assert 150 <= float(board.output()[since:].split(" ")[0]) <= 300
             assert "connected" not in board.output()
 
 
@@ -327,25 +329,6 @@ def test_ctrl_c_takes_it_offline(provisioned, own_broker, tmp_path):
         observer.until("status", lambda text: text == "online")
         flash("UNIX", board.port, secrets_dir=provisioned, reset=False)  # its first word is Ctrl-C
         observer.until("status", lambda text: text == "offline")
-
-
-BACKOFF = """\
-import sys
-sys.path.insert(0, %r)
-import main
-delays = [[main.backoff(n) for _ in range(200)] for n in (0, 1, 5, 6, 1000)]
-print([[min(d), max(d), len(set(d)) > 50] for d in delays])
-"""
-
-
-def test_backoff_doubles_up_to_a_minute_with_jitter(tmp_path):
-    (tmp_path / "script.py").write_text(BACKOFF % str(BOARDS / "common"))
-    command, env = interpreter()
-    done = execute([*command, str(tmp_path / "script.py")], env, "", 20)
-    assert done.code == 0, done.show()
-    bounds = eval(done.out.replace("\n", ""))
-    for (low, high, spread), most in zip(bounds, (1, 2, 32, 60, 60), strict=True):
-        assert most * 0.49 <= low <= most * 0.6 and most * 0.9 <= high <= most and spread
 
 
 def test_main_and_wifi_name_no_secret_values():

@@ -5,22 +5,24 @@
 #     umqtt5/<client_id>/reading    published, QoS 1: {"seq": 12, "uptime": 24, "free": 101232, "celsius": 27}
 #     umqtt5/<client_id>/command    obeyed: "interval 5", "led on", "led off", "led toggle", "identify"
 #     umqtt5/<client_id>/status     published, retained: "online", "offline", or the last command's answer
+# It stays up: without network or broker it tries again and again (umqtt5/aio.py), and nothing here waits for it.
+import asyncio
 import gc
 import json
-import os
 import sys
 import time
 
 import machine
-from umqtt5 import AuthError, MQTTClient, MQTTError, NotProven
+from umqtt5 import AuthError, MQTTError, NotProven
+from umqtt5.aio import MQTTClient
+from umqtt5.retry import Backoff
 from umqtt5.secrets import load, load_wifi
 
 INTERVAL = 2  # seconds between readings, until a command changes it
 WATCHDOG = False  # True: a board whose program hangs for 8 s resets itself. Turn it off before flashing.
-RETRY_FIRST = 1  # seconds before the first new attempt; then 2, 4, 8 ...
-RETRY_MAX = 60
+RETRY_FIRST, RETRY_MAX = 1, 60  # seconds until the next attempt: 1, 2, 4 ... 60, by chance up to half of it less
 # After a refused login: what is wrong there is not cured by trying, and brokers lock out who tries too often.
-RETRY_LOGIN = 300
+RETRY_LOGIN, RETRY_LOGIN_MAX = 300, 3600
 ESP32_LED = 2  # GPIO of the LED on most ESP32 boards; a Pico W's is found by its name
 
 
@@ -40,16 +42,13 @@ class Board:
         if WATCHDOG and hasattr(machine, "WDT"):
             self._wdt = machine.WDT(timeout=8000)  # an RP2040 can count no further than 8.3 s
 
-    def feed(self):
-        """Tells the watchdog that all is well. Called from every wait."""
-        if self._wdt:
-            self._wdt.feed()
-
-    def sleep(self, seconds):
-        end = time.ticks_add(time.ticks_ms(), int(seconds * 1000))
-        while time.ticks_diff(end, time.ticks_ms()) > 0:
-            self.feed()
-            time.sleep_ms(50)
+    async def watch(self, device):
+        """Feeds the watchdog: while the loop runs and the client is alive, connected or not. A broker that is away
+        for a day is no reason to reset; a task of the client's that has died is."""
+        while self._wdt:
+            if device.healthy():
+                self._wdt.feed()
+            await asyncio.sleep_ms(500)
 
     def set_led(self, on):
         self.led = on
@@ -70,12 +69,12 @@ class Board:
                 return (esp32.raw_temperature() - 32) / 1.8
         return None
 
-    def join(self, wifi, tls):
+    async def join(self, wifi, tls):
         """Network up, and the clock right where TLS needs it: a certificate has dates."""
         if wifi:
-            from wifi import connect
+            from wifi import join
 
-            print("WiFi: connected as", connect(*wifi, on_wait=self.feed))
+            print("WiFi: connected as", await join(*wifi))
         if tls and not self._synced:
             try:
                 import ntptime
@@ -83,7 +82,7 @@ class Board:
                 self._synced = True
                 return
             try:
-                ntptime.settime()
+                ntptime.settime()  # blocks, for a second at most
             except OSError as e:
                 raise OSError("no time from the network (NTP), which TLS needs: %s" % e)
             self._synced = True
@@ -91,41 +90,77 @@ class Board:
 
 
 class Device:
-    """The program: a connection, a reading every `interval` seconds, and the commands."""
+    """The program: a reading every `interval` seconds, and the commands."""
 
-    def __init__(self, board, settings):
+    def __init__(self, board, settings, wifi):
         self.board = board
         self.interval = INTERVAL
+        self.changed = asyncio.Event()  # the interval
         self.seq = 0  # counts acknowledged readings: a subscriber may see one twice, but never misses one
         self.uptime, self.looked = 0, time.ticks_ms()
-        self.answer = None  # to the last command, until it is published
+        self.resting = False  # after a login that was refused for good
+        self.greeting = self.watching = None  # the tasks that say "online", and feed the watchdog
         self.proves = settings.get("auth") is not None
         self.topic = "umqtt5/" + settings["client_id"] + "/"
-        self.client = MQTTClient(on_wait=board.feed, **settings)
+        backoff = Backoff(RETRY_FIRST, RETRY_MAX, RETRY_LOGIN, RETRY_LOGIN_MAX)
+        tls = settings.get("ssl")
+        self.client = MQTTClient(
+            network=lambda: board.join(wifi, tls), backoff=backoff, on_event=self.on_event, **settings
+        )
         self.client.set_last_will(self.topic + "status", "offline", retain=True, qos=1)
+        self.client.on(self.topic + "command", self.on_command, 1)  # subscribed wherever the broker has no session
 
-    def connect(self):
-        self.client.connect()
-        # With a SCRAM mechanism connect() returns only after the broker has proved that it knows our keys.
-        print("connected, broker verified" if self.proves else "connected")
-        self.client.subscribe(self.topic + "command", 1, self.on_command)
-        self.client.publish(self.topic + "status", "online", retain=True, qos=1)
+    def on_event(self, name, value):
+        """The client tells what it lives through."""
+        if name in ("connected", "reconnected"):
+            # With a SCRAM mechanism that is only after the broker has proved that it knows our keys.
+            print("connected, broker verified" if self.proves else "connected")
+            self.greeting = asyncio.create_task(self.say("online"))
+        elif name in ("lost", "failed"):
+            self.explain(value)
+        elif name == "waiting":
+            print("next attempt in %.1f s" % (value / 1000))
 
-    def run(self):
-        """Publishes and listens until the connection breaks: leaves by an exception."""
-        due = time.ticks_ms()
+    def explain(self, error):
+        if isinstance(error, NotProven):  # must come before AuthError: it is one
+            print("NOT OUR BROKER:", error)
+        elif isinstance(error, AuthError):
+            print("login refused:", error)
+        elif isinstance(error, MQTTError):  # the broker refused or broke the rules, or a buffer of ours is too small
+            print("MQTT:", error)
+        else:  # the network, or the broker went away: the ordinary case
+            print("no connection:", error)
+
+    async def say(self, text):
+        try:
+            await self.client.publish(self.topic + "status", text, retain=True, qos=1)
+        except (MQTTError, OSError) as e:
+            print("status not published:", e)
+
+    def healthy(self):
+        return self.resting or self.client.healthy()
+
+    async def run(self):
+        self.watching = asyncio.create_task(self.board.watch(self))
         while True:
-            self.client.check_msg()  # calls on_command; keeps the connection alive, notices a dead one
-            if self.answer:
-                self.client.publish(self.topic + "status", self.answer, retain=True, qos=1)
-                self.answer = None
-            if time.ticks_diff(time.ticks_ms(), due) >= 0:
-                due = time.ticks_add(time.ticks_ms(), int(self.interval * 1000))
-                self.publish_reading()
-            self.board.feed()
-            time.sleep_ms(20)
+            try:
+                await self.client.connect()
+                break
+            except (MQTTError, ValueError) as e:  # what no waiting cures; but perhaps somebody cures the broker
+                self.explain(e)
+                print("next attempt in %.1f s" % RETRY_LOGIN)
+                self.resting = True
+                await asyncio.sleep(RETRY_LOGIN)
+                self.resting = False
+        while True:
+            await self.publish_reading()
+            try:
+                await asyncio.wait_for(self.changed.wait(), self.interval)
+                self.changed.clear()
+            except asyncio.TimeoutError:
+                pass
 
-    def publish_reading(self):
+    async def publish_reading(self):
         gc.collect()
         now = time.ticks_ms()  # starts from 0 again after 12 days; the difference is right all the same
         self.uptime += time.ticks_diff(now, self.looked)
@@ -134,20 +169,21 @@ class Device:
         celsius = self.board.celsius()
         if celsius is not None:
             reading["celsius"] = round(celsius, 1)
-        self.client.publish(self.topic + "reading", json.dumps(reading), qos=1)  # returns when acknowledged
+        # Returns when it is acknowledged, over however many connections.
+        await self.client.publish(self.topic + "reading", json.dumps(reading), qos=1)
         print("sent", self.seq)
         self.seq += 1
 
-    def on_command(self, message):
-        """Obeys; the answer goes out from run(), once this message is acknowledged."""
+    async def on_command(self, message):
+        """Obeys, and answers. The command is acknowledged when that is done."""
         try:
             command = message.payload.decode()[:40]
         except UnicodeError:
             command = "?"
         print("command:", command)
-        self.answer = self.obey(command.split()) or "unknown command: " + command
+        await self.say(await self.obey(command.split()) or "unknown command: " + command)
 
-    def obey(self, words):
+    async def obey(self, words):
         if len(words) == 2 and words[0] == "interval":
             try:
                 seconds = float(words[1])
@@ -156,6 +192,7 @@ class Device:
             if not 0.1 <= seconds <= 86400:
                 return "interval: 0.1 to 86400 seconds"
             self.interval = seconds
+            self.changed.set()
             return "interval " + words[1]
         if len(words) == 2 and words[0] == "led" and words[1] in ("on", "off", "toggle"):
             self.board.set_led(not self.board.led if words[1] == "toggle" else words[1] == "on")
@@ -163,59 +200,19 @@ class Device:
         if words == ["identify"]:
             for _ in range(6):
                 self.board.set_led(not self.board.led)
-                self.board.sleep(0.2)
+                await asyncio.sleep_ms(200)
             return "%s, MicroPython %s" % (sys.platform, ".".join(str(n) for n in sys.implementation[1][:3]))
         return None
-
-    def offline(self):
-        """A clean end: with reason 4 the broker publishes our will, so the status says "offline"."""
-        try:
-            self.client.disconnect(4)
-        except (OSError, MQTTError):
-            pass  # was not connected
-
-
-def backoff(failures):
-    """Seconds to wait: doubling up to RETRY_MAX, and by chance half of it or less off, so that a hundred
-    boards do not come back in the same second after a power cut."""
-    seconds = min(RETRY_MAX, RETRY_FIRST << min(failures, 10))
-    return seconds * (1 - os.urandom(1)[0] / 512)
 
 
 def main():
     board = Board()
-    settings = load("secrets.json")
-    wifi = load_wifi("secrets.json")
-    device = Device(board, settings)
-    failures = 0
+    device = Device(board, load("secrets.json"), load_wifi("secrets.json"))
     try:
-        while True:
-            try:
-                board.join(wifi, settings.get("ssl"))
-                device.connect()
-                failures = 0
-                device.run()
-            except NotProven as e:  # must come before AuthError: it is one
-                print("NOT OUR BROKER:", e)
-                wait = RETRY_LOGIN
-            except AuthError as e:
-                print("login refused:", e)
-                wait = RETRY_LOGIN
-            except MQTTError as e:  # the broker refused or broke the rules, or a buffer of ours is too small
-                print("MQTT:", e)
-                wait = RETRY_MAX
-            except OSError as e:  # the network, or the broker went away: the ordinary case
-                print("no connection:", e)
-                wait = backoff(failures)
-                failures += 1
-            except Exception as e:  # a mistake in this program: better seen again and again than silent
-                sys.print_exception(e)
-                wait = RETRY_MAX
-                device.offline()
-            print("next attempt in %.1f s" % wait)
-            board.sleep(wait)
+        asyncio.run(device.run())
     finally:
-        device.offline()  # Ctrl-C: somebody works on the board
+        # Ctrl-C: somebody works on the board. With reason 4 the broker publishes our will: the status says "offline".
+        asyncio.run(device.client.disconnect(4))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 # Brings the WiFi up, on any board that MicroPython's network.WLAN serves (ESP32, Pico W). Must never wait for
 # ever, nor print the key.
+import asyncio
 import time
 
 import network
@@ -37,12 +38,33 @@ def connect(ssid, key, timeout=30, on_wait=None):
     timeout: seconds for all of it. on_wait: called every 0.1 s meanwhile (a watchdog). OSError with the
     likely cause if it does not come up: just call it again later.
     """
+    address = None
+    for address in _joining(ssid, key, timeout):
+        if not address:
+            if on_wait:
+                on_wait()
+            time.sleep_ms(100)
+    return address
+
+
+async def join(ssid, key, timeout=30):
+    """The same for asyncio: other tasks run meanwhile."""
+    address = None
+    for address in _joining(ssid, key, timeout):
+        if not address:
+            await asyncio.sleep_ms(100)
+    return address
+
+
+def _joining(ssid, key, timeout):
+    """Yields None while it is to be waited, then the address."""
     if COUNTRY:
         network.country(COUNTRY)
     wlan = network.WLAN(network.STA_IF)
     wlan.active(True)
     if wlan.isconnected():
-        return wlan.ifconfig()[0]
+        yield wlan.ifconfig()[0]
+        return
     try:
         wlan.config(pm=_PM_OFF)
     except (ValueError, TypeError, OSError):
@@ -54,12 +76,11 @@ def connect(ssid, key, timeout=30, on_wait=None):
     start = time.ticks_ms()
     while time.ticks_diff(time.ticks_ms(), start) < timeout * 1000:
         if wlan.isconnected():
-            return wlan.ifconfig()[0]
+            yield wlan.ifconfig()[0]
+            return
         # The first report of a failure is not the last word: an ESP32 tries again by itself, and both chips
         # say "wrong key" now and then when the signal is weak. So: the text is kept until the time is over.
         why = _why(wlan.status(), ssid) or why
-        if on_wait:
-            on_wait()
-        time.sleep_ms(100)
+        yield None
     wlan.disconnect()
     raise OSError("WiFi: " + (why or "no answer from %r within %d s" % (ssid, timeout)))

@@ -55,6 +55,7 @@ class Login(Reader):
         self.no_problems = False  # we said Request Problem Information 0
         self.wants_response_information = False
         self.republish = False
+        self.store = None  # see store.py
         self.redirect = None  # (0x9C or 0x9D, Server Reference): where the broker has sent us
         self.will = None  # (flags, props, topic, msg)
         self.exchange = None
@@ -202,6 +203,8 @@ class Login(Reader):
             raise ProtocolError("CONNACK without an assigned client identifier")  # [MQTT-3.2.2-16]
         if find(rx, at, n, 0x1A) >= 0 and not self.wants_response_information:
             raise ProtocolError("response information that nobody asked for")  # [MQTT-3.1.2-28]
+        if self.store:
+            self.store.identify(self.client_id)
         self._keep_connack(at, n)
         if self.exchange or self.password is not None:
             self.wipe()

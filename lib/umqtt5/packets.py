@@ -462,6 +462,7 @@ class Packets:
             self._no_room()
         self.out_pid = self.session.pid[i]
         try:
+            self.session.hold(i, self)
             self.put_publish()
         except:  # a name would put the frame on the heap
             self._give_back(i)
@@ -492,6 +493,12 @@ class Packets:
             n = self.session.pid[i]
             self.tx[4 + self.tx[3]] = n >> 8  # behind the topic
             self.tx[5 + self.tx[3]] = n & 0xFF
+            try:
+                self.session.hold(i, self)
+            except:  # a name would put the frame on the heap
+                self.left = 0
+                self._give_back(i)
+                raise
             self._charge(i)
         return i
 
@@ -500,10 +507,6 @@ class Packets:
         s = self.session
         self.quota -= 1
         s.charged[i] = 1
-        s.topic[i] = self.out_topic
-        s.msg[i] = self.out_msg
-        s.flags[i] = self.out_flags
-        s.props[i] = self.out_props
 
     def _no_room(self):
         text = "too many messages in flight: receive_maximum=%d, the broker's %d"

@@ -67,6 +67,7 @@ class Engine(Login):
         on_event=None,
         reauth_every=0,
         reauth_hold=True,
+        store=None,
     ):
         if not 0 <= keepalive <= 65535:
             raise ValueError("keepalive: 0..65535 s")
@@ -81,7 +82,11 @@ class Engine(Login):
         if reauth_every and (not auth or not 1 <= reauth_every <= 432000):
             # The clock of a board compares spans of up to 6.2 days.
             raise ValueError("reauth_every: 1..432000 s, with auth=")
-        session = Session(receive_maximum)
+        if store:
+            session = store.session(receive_maximum)
+            client_id = client_id or store.client_id
+        else:
+            session = Session(receive_maximum)
         login = (client_id, user, password, keepalive, auth, session_expiry, topic_alias_maximum)
         buffers = (session, tx_size, rx_size, topic_aliases, max_packet, int(timeout * 1000))
         super().__init__(*login, *buffers)
@@ -98,6 +103,9 @@ class Engine(Login):
         self.reauth_hold = reauth_hold
         self.ack_always = self.properties(ack_props, 4)
         self.on_event = on_event
+        self.store = store
+        if store:
+            store.identify(self.client_id)
         self.callback = None
         # Bound once: a bound method is an object on the heap.
         self.to_handlers = self._dispatch
@@ -337,8 +345,7 @@ class Engine(Login):
         elif self.said_reason >= 0x80:
             self._sent(i)
         else:
-            s.state[i] = PUBCOMP
-            s.msg[i] = s.props[i] = None
+            s.reached(i)
             self._ack(0x62, 0, n)
         return 0
 
@@ -356,8 +363,7 @@ class Engine(Login):
         i = s.place(pid)
         if i >= 0:
             self.owed -= s.counted[i]
-            s.received[i] = 0
-            s.receiving -= 1
+            s.forget(i)
         self._ack(0x70, 0 if i >= 0 else 0x92, pid)
         return 0
 

@@ -92,6 +92,7 @@ class Session:
         self.usual = None  # the one, with a `head`, whose handler alone took the last message
         self.counted = bytearray(size)  # beside it: 1 where this connection's Receive Maximum counts it
         self.receiving = 0  # how many of them are in use
+        self.waiters = None  # of an asyncio driver's: told of each answer, see aio_wait.py
         self.last_id = 0  # the Subscription Identifier given last
         self.top_id = 0  # the largest that was sent in this session
 
@@ -112,6 +113,18 @@ class Session:
                 return i
         return -1
 
+    def hold(self, i, out):
+        """Slot i is for the PUBLISH that stands in out.out_topic and the others. Before it is built."""
+        self.topic[i] = out.out_topic
+        self.msg[i] = out.out_msg
+        self.flags[i] = out.out_flags
+        self.props[i] = out.out_props
+
+    def reached(self, i):
+        """PUBREC has come for slot i: from now on only PUBREL goes out (4.3.3)."""
+        self.state[i] = PUBCOMP
+        self.msg[i] = self.props[i] = None
+
     def find(self, pid, state):
         """The slot with this packet identifier that waits for `state`, or -1."""
         i = pid % len(self.state)
@@ -124,6 +137,8 @@ class Session:
         self.topic[i] = self.msg[i] = self.props[i] = None
         self.reason[i] = reason
         self.state[i] = DONE if self.waited[i] else FREE
+        if self.waiters:
+            self.waiters.answered(i, reason)
 
     def release(self, i):
         """The caller does not wait for slot i any longer. It is freed at once, or when its answer comes."""
@@ -168,6 +183,11 @@ class Session:
                 return
         self.received.append(pid)
         self.counted.append(1)
+
+    def forget(self, i):
+        """PUBREL has come for the identifier at place i."""
+        self.received[i] = 0
+        self.receiving -= 1
 
     def oldest(self, after):
         """The next slot in flight, in the order in which they were sent, behind the one whose age (see below) is
