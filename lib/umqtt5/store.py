@@ -180,7 +180,7 @@ class Store:
     def _entries(self):
         """What waits in the outbox, in order, with what is being put there, without what is leaving it."""
         waiting = self._waiting
-        if self._outbox:
+        if self._outbox is not None:  # an empty one is false
             found = [entry for entry in self._outbox.entries() if entry[0] != self.moving]
         else:
             found = [(n,) + waiting[n][:2] + waiting[n][2:] + (None,) for n in sorted(waiting)]
