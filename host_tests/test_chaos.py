@@ -9,11 +9,14 @@ times come in order.
 import contextlib
 import itertools
 import json
+import os
 import queue
 import random
 import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from harness.chaos import IN, OUT, Chaos, Fault, after_each_cut_a_whole_one, every_byte, random_faults
@@ -31,14 +34,14 @@ class Run:
     """A device script that is told what to do; its JSON lines. Ends, or is killed, with the context."""
 
     def __init__(self, client, do, port, **told):
-        name = f"chaos{next(_names)}"
+        name = f"chaos{next(_names):03}"
         self.told = {"do": do, "port": port, "id": name, "topic": name, **told}
         self.script, self.lines, self.rest = DEVICE / f"chaos_{client}.py", queue.Queue(), []
 
     def __enter__(self):
         command, env = interpreter()
         self.process = subprocess.Popen(
-            [*command, str(self.script)],
+            [*command, "-X", "heapsize=16M", str(self.script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -119,6 +122,16 @@ def mortal():
         yield broker
 
 
+@pytest.fixture
+def quick_path(tmp_path):
+    """A folder in RAM where there is one: a disk takes 10 ms for a flush, and little happens in a short life."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as path:
+        yield Path(path)
+
+
 # --- every byte
 
 
@@ -141,11 +154,13 @@ def test_a_cut_after_every_byte(client, broker, passwords):
         # The first connection only subscribes.
         faults = itertools.chain([None], after_each_cut_a_whole_one(part))
         with Chaos(broker.port, faults) as chaos:
-            run = Run(client, "every_byte", chaos.port, count=len(part), **login)
+            # A cut in DISCONNECT is noticed by nobody: the exchange behind it is the one that passes.
+            count = len(part) + 4
+            run = Run(client, "every_byte", chaos.port, count=count, **login)
             witness = Witness(broker.plain_port, run.told["topic"])
             with run:
                 got = run.until("got", 60)["got"]
-            sent = [f"{qos}-{n:05}" for n in range(len(part)) for qos in (1, 2)]
+            sent = [f"{qos}-{n:05}" for n in range(count) for qos in (1, 2)]
             check(got, sent)
             check(witness.until(sent[-1]), sent)
             assert chaos.struck == {"cut": len(part)}, "each cut has happened"
@@ -182,7 +197,7 @@ def test_ten_thousand_messages(client, broker):
     def flood(qos):
         rng = random.Random(SEED + qos)
         kinds = ["cut"] * 4 + ["reset", "half", "stall", "drip", "delay"]
-        with Chaos(broker.plain_port, random_faults(rng, 40_000, kinds)) as chaos:
+        with Chaos(broker.plain_port, random_faults(rng, 3_000, kinds)) as chaos:
             run = Run(client, "flood", chaos.port, qos=qos, count=10_000, keepalive=2, timeout=2)
             witness = Witness(broker.plain_port, run.told["topic"])
             with run:
@@ -218,22 +233,23 @@ def test_a_broker_that_is_killed(client, qos, mortal):
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_device_that_is_killed(client, broker, tmp_path):
+def test_a_device_that_is_killed(client, broker, quick_path):
     """It comes back on its store: what publish() had taken arrives exactly once, and what it received is counted
     exactly once."""
     print("seed", SEED)
     rng = random.Random(SEED)
-    told = {"store": str(tmp_path / "store"), "id": "mortal", "topic": "mortal"}
+    told = {"store": str(quick_path / "store"), "id": "mortal", "topic": "mortal"}
     accepted, sent = [], 0
     witness = Witness(broker.plain_port, "mortal/out")
     with Peer(broker.plain_port) as sender:
         for life in range(25):
             with Run(client, "lives", broker.plain_port, life=life, end=None, **told) as run:
                 run.until("ready")
-                end = time.monotonic() + rng.uniform(0, 0.12)
-                while time.monotonic() < end:
+                # Few: mosquitto queues 1000 at most for a client that is away.
+                for _ in range(rng.randrange(30)):
                     sender.publish("mortal/in", b"%d" % sent, 2)
                     sent += 1
+                time.sleep(rng.uniform(0, 0.03))
             while (line := run.line()) is not None:
                 assert "wrong" not in line, line
                 accepted += [line["accepted"]] if "accepted" in line else []

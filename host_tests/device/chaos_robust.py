@@ -57,8 +57,9 @@ def note(message):
 
 def settle():
     s = client._engine.session
-    while s.sending or s.receiving:
-        client.wait_msg()
+    while s.sending or s.receiving:  # not with wait_msg(): PUBREL is no message
+        if client.check_msg() is None:
+            time.sleep_ms(1)
 
 
 def every_byte():
@@ -140,6 +141,7 @@ def reconnects():
 
 def lives():
     """One of many lives on the same store: publishes until it is killed, or told to stop."""
+
     def handler(message):
         # In order, each exactly once: the number kept with the message's identifier says so.
         n = int(message.payload)

@@ -4,21 +4,21 @@ knows nothing of packets (proxy.py does). For the ledger tests.
     with Chaos(broker.port, faults) as chaos:        # faults: an iterator; each connection takes the next one
         ... clients connect to chaos.port ...
 
-A Fault happens when `at` bytes have gone its `way`:
+A Fault happens when `at` bytes have gone its `way`; behind one that does not end the connection comes the next, which
+counts from there:
 
     cut      both ends are closed               half     only this way is closed, the other one goes on
     reset    both ends are reset                hole     nothing goes either way any more; nobody is told
-    stall    nothing moves for `seconds`        delay    from here on each piece comes `seconds` later
-    drip     from here on one byte at a time
+    stall    nothing moves for `seconds`        delay    until the next fault each piece comes `seconds` later
+    drip     until the next fault one byte at a time
 """
 
-import itertools
 import selectors
 import socket
 import struct
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 OUT, IN = "out", "in"  # from the client to the broker, and back
 
@@ -32,6 +32,7 @@ class Fault:
 
     @property
     def ends(self):
+        """It takes no other fault behind it."""
         return self.kind in ("cut", "reset", "half", "hole")
 
 
@@ -55,7 +56,7 @@ class Link:
     def __init__(self, client, server, fault):
         self.socks = {OUT: client, IN: server}  # by the way of what is read from it
         self.bytes = {OUT: 0, IN: 0}
-        self.fault, self.struck = fault, False
+        self.fault, self.struck = fault, None  # what is to come, what has come last
         self.hole = False
         self.held, self.until = [], 0.0  # what waits for a stall's end
 
@@ -149,15 +150,15 @@ class Chaos:
             link.held.append((way, data))
             return
         fault = link.fault
-        if fault and fault.way == way and not link.struck and link.bytes[way] + len(data) >= fault.at:
+        if fault and fault.way == way and link.bytes[way] + len(data) >= fault.at:
             n = fault.at - link.bytes[way]
             self._forward(link, way, data[:n])
             if link in self._links:
                 self._strike(link, data[n:])
             return
-        if link.struck and fault.kind == "delay":
+        if link.struck and link.struck.kind == "delay":
             link.held.append((way, data))
-            link.until = time.monotonic() + fault.seconds
+            link.until = time.monotonic() + link.struck.seconds
             return
         self._forward(link, way, data)
 
@@ -166,19 +167,21 @@ class Chaos:
             return
         link.bytes[way] += len(data)
         try:
-            if link.struck and link.fault.kind == "drip":
+            if link.struck and link.struck.kind == "drip":
                 for i in range(len(data)):
                     link.other(way).send(data[i : i + 1])
             else:
                 link.other(way).sendall(data)
         except OSError:
-            if not (link.struck and link.fault.kind == "half"):
+            if not (link.struck and link.struck.kind == "half"):
                 self._end(link)
 
     def _strike(self, link, rest=b""):
         """The fault happens now; `rest`: what came behind it."""
-        fault = link.fault
-        link.struck = True
+        fault = link.struck = link.fault
+        link.fault = None if fault.ends else next(self._faults, None)
+        if link.fault:
+            link.fault = replace(link.fault, at=link.bytes[link.fault.way] + link.fault.at + 1)
         self.began = time.monotonic()
         self.struck[fault.kind] = self.struck.get(fault.kind, 0) + 1
         if fault.kind == "cut":
@@ -224,7 +227,3 @@ class _Held:
 def every_byte(sizes):
     """A cut after each byte, both ways: {way: bytes} -> faults."""
     return [Fault("cut", way, at) for way, size in sizes.items() for at in range(size)]
-
-
-def forever(fault):
-    return itertools.repeat(fault)
