@@ -51,6 +51,8 @@ def _given(value):
 class Board:
     """See the head of the file. `options`: keyword arguments of the MQTTClient `c`; without `port` none is made."""
 
+    script = "client_remote.py"
+
     def __init__(self, port=None, client_id="board", **options):
         self._options = {"client_id": client_id, "port": port, "keepalive": 60, **options} if port else None
         self._output, self._lines, self._busy = [], queue.Queue(), False
@@ -58,7 +60,7 @@ class Board:
     def __enter__(self):
         command, env = interpreter()
         self._process = subprocess.Popen(
-            [*command, str(DEVICE / "client_remote.py")],
+            [*command, str(DEVICE / self.script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

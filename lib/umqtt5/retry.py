@@ -86,8 +86,8 @@ def brokers(server, port, ssl, ssl_params):
     """The arguments of a client -> [(host, port, tls)], what transport's functions want. server: a host; or a list
     of hosts and of (host, port), to be tried in turn. port: 0 means 1883, or 8883 with TLS."""
     found = []
-    for where in server if isinstance(server, (list, tuple)) else (server,):
-        host, own = where if isinstance(where, tuple) else (where, 0)
+    for where in (server,) if isinstance(server, str) else server:
+        host, own = (where, 0) if isinstance(where, str) else where
         found.append((host, own or port or (8883 if ssl else 1883), context(ssl, ssl_params, host)))
     if not found:
         raise ValueError("server: an empty list")

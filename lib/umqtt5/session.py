@@ -78,6 +78,7 @@ class Session:
         self.subscriptions = []
         self.counted = bytearray(size)  # beside it: 1 where this connection's Receive Maximum counts it
         self.receiving = 0  # how many of them are in use
+        self.waiters = None  # of an asyncio driver's: told of each answer, see aio_wait.py
         self.last_id = 0  # the Subscription Identifier given last
         self.top_id = 0  # the largest that was sent in this session
 
@@ -122,6 +123,8 @@ class Session:
         self.topic[i] = self.msg[i] = self.props[i] = None
         self.reason[i] = reason
         self.state[i] = DONE if self.waited[i] else FREE
+        if self.waiters:
+            self.waiters.answered(i, reason)
 
     def release(self, i):
         """The caller does not wait for slot i any longer. It is freed at once, or when its answer comes."""

@@ -93,6 +93,9 @@ class Store:
         self._word = b""  # the same, but for what a handler has given that did not return yet
         self._session = self._outbox = None
         self._entry = None  # about to be put into the outbox
+        # A driver that keeps messages for a while sets it before receive(), and calls dealt() later.
+        self.holding = False
+        self._held = []  # packet identifiers
         self._filters = {}  # topic filter: options
         self._last = 0
         # Until session() and attach() have taken them over: {pid: [flags, topic, msg, props]}, flags negative where
@@ -153,7 +156,7 @@ class Store:
         if self._word:
             put(_WORD, self._word)
         for pid in s.received if s else self._received:
-            if pid:
+            if pid and pid not in self._held:
                 put(_RECEIVED, _u16(pid))
         if s:
             i = s.oldest(65536)
@@ -277,7 +280,17 @@ class Store:
         else:
             self._now(_PUBLISH, _u16(pid), _message(flags, topic, props), msg)
 
+    def dealt(self, pid):
+        """A message that a driver has kept is dealt with: its PUBREC may go out now."""
+        if pid in self._held:
+            self._held.remove(pid)
+            self.received(pid)
+
     def received(self, pid):
+        if self.holding:
+            self.holding = False
+            self._held.append(pid)
+            return
         if self.word == self._word:
             self._now(_RECEIVED, _u16(pid))
         else:
@@ -286,6 +299,7 @@ class Store:
 
     def gone(self):
         self._filters = {}
+        self._held = []
         self._now(_GONE)
 
     def retry(self):

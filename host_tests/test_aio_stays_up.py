@@ -1,0 +1,418 @@
+"""The asyncio client stays up: from the first power-up on, over refusals, silence and brokers that come and go.
+
+Scripted brokers where they have to misbehave, mosquitto where they have to be real.
+"""
+
+import time
+
+import pytest
+from harness import wire
+from harness.aio import AioBoard
+from harness.logins import honest, scram
+from harness.peer import Peer
+from harness.proxy import Proxy, wait_for
+from harness.scram import Credentials
+from harness.scripts import Server, nothing, subscribed
+
+CREDENTIALS = Credentials("device1", "s3cret")
+
+
+def greet(*pairs, present=0, then=None):
+    """A script: an honest login; then `then(conn)`, or honest service."""
+
+    def script(conn):
+        conn.expect(wire.CONNECT)
+        conn.send(wire.connack(0, *pairs, present=present))
+        (then or (lambda conn: conn.serve()))(conn)
+
+    return script
+
+
+def refuse(reason):
+    def script(conn):
+        conn.expect(wire.CONNECT)
+        conn.send(wire.connack(reason))
+
+    return script
+
+
+def leave(conn):
+    """The broker closes at once."""
+    conn.close()
+
+
+def say(reason):
+    return lambda conn: conn.send(wire.disconnect(reason))
+
+
+# --- the first login
+
+
+@pytest.mark.parametrize("reason", [0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C])
+def test_what_no_waiting_cures_is_raised_at_the_first_login(reason):
+    with Server(refuse(reason)) as server, AioBoard(server.port) as board:
+        error = board.error("await c.connect()")
+        assert error.reason == reason
+        assert board.get("c.state") == "closed"
+        server.finish()
+
+
+def test_a_wrong_password_is_raised_by_the_real_broker(broker, broker_port):
+    with AioBoard(broker_port, auth=("device1", "wrong")) as board:
+        error = board.error("async with c: pass")
+        assert error.type == "AuthError" and error.reason == 0x87
+
+
+@pytest.mark.parametrize("reason", [0x80, 0x88, 0x89, 0x97])
+def test_a_broker_that_is_not_ready_is_waited_for(reason):
+    with Server(refuse(reason), refuse(reason), greet()) as server, AioBoard(server.port) as board:
+        assert board.get("await c.connect()") is False
+        assert board.events() == [("failed", "Refused"), ("failed", "Refused"), ("connected", False)]
+        board.run("await c.disconnect()")
+        server.finish()
+
+
+def test_an_impostor_never_silences_the_device():
+    impostor = greet((wire.METHOD, "SCRAM-SHA-256"))  # CONNACK 0x00 proves nothing
+    auth = ("device1", "s3cret")
+    with Server(impostor, honest(CREDENTIALS)) as server, AioBoard(server.port, auth=auth) as board:
+        board.run("await c.connect()")
+        assert board.events() == [("failed", "NotProven"), ("connected", False)]
+        board.run("await c.disconnect()")
+
+
+def test_power_up_without_network_and_without_broker():
+    with Server(greet()) as server, AioBoard() as board:
+        code = """
+        global c, calls
+        calls = 0
+        async def network():
+            global calls
+            calls += 1
+            await asyncio.sleep_ms(5)
+            if calls < 3:
+                raise OSError("no WiFi")
+            if calls < 5:
+                c._brokers = [("127.0.0.1", 1, None)]  # nobody listens there
+            else:
+                c._brokers = [("127.0.0.1", port, None)]
+        c = MQTTClient("board", "127.0.0.1", port, network=network, backoff=quick(), on_event=told)
+        await c.connect()
+        await c.disconnect()
+        return calls
+        """
+        assert board.run(code, port=server.port) == 5
+        assert [name for name, _ in board.events()] == ["failed"] * 4 + ["connected"]
+        server.finish()
+
+
+def test_connect_can_be_given_up():
+    with AioBoard(1) as board:  # nobody listens
+        error = board.error("await c.connect(timeout=0.2)")
+        assert error.type == "OSError" and error.errno == 110
+        assert board.get("c.state") == "closed"
+        assert board.get("len(os.listdir('/proc/self/fd'))") == board.get("len(os.listdir('/proc/self/fd'))")
+
+
+def test_the_next_broker_of_a_list():
+    with Server(greet()) as server, AioBoard(server.port, server=[("127.0.0.1", 1), "127.0.0.1"]) as board:
+        board.run("await c.connect()\nawait c.disconnect()")
+        assert [name for name, _ in board.events()] == ["failed", "connected"]
+
+
+# --- later
+
+
+def test_refusals_after_the_first_login_are_events():
+    scripts = [greet(then=leave), refuse(0x87), refuse(0x8A), greet()]
+    with Server(*scripts) as server, AioBoard(server.port) as board:
+        board.run("await c.connect()")
+        board.wait_for("events('reconnected')")
+        events = board.events()
+        assert events == [
+            ("connected", False),
+            ("lost", "OSError"),
+            ("failed", "AuthError"),
+            ("failed", "Refused"),
+            ("reconnected", False),
+        ]
+        board.run("await c.disconnect()")
+        server.finish()
+
+
+def test_a_session_taken_over_is_an_event_and_a_long_wait():
+    """Two boards with one client identifier: the second one must not throw the first one out again at once."""
+    with Server(greet(then=say(0x8E))) as server, AioBoard(server.port) as board:
+        code = """
+        c._backoff = Backoff(0.01, 0.02, 30, 60)
+        await c.connect()
+        await until(lambda: events("lost"))
+        await asyncio.sleep_ms(100)
+        return c.state, c.error.reason, c._backoff.last
+        """
+        assert board.run(code) == ("waiting", 0x8E, 30000)
+        board.run("await c.disconnect()")  # out of the wait, at once
+        server.finish()
+
+
+def test_a_broker_that_breaks_the_rules_is_told_and_left():
+    def rubbish(conn):
+        conn.send(b"\x00\x00")
+        assert conn.expect(wire.DISCONNECT).reason == 0x82
+
+    with Server(greet(then=rubbish), greet()) as server, AioBoard(server.port) as board:
+        board.run("await c.connect()")
+        board.wait_for("events('reconnected')")
+        assert ("lost", "ProtocolError") in board.events()
+        board.run("await c.disconnect()")
+        server.finish()
+
+
+@pytest.mark.parametrize("step", ["login", "packet"])
+def test_silence_has_a_deadline(step):
+    def silent(conn):
+        conn.expect(wire.CONNECT)
+        if step == "packet":
+            conn.send(wire.connack(0), b"\x30\x20half of")
+        assert conn.next(3) is None or conn.ended
+
+    with Server(silent, greet()) as server, AioBoard(server.port, timeout=0.3, keepalive=0) as board:
+        began = time.monotonic()
+        board.run("await c.connect()")
+        board.wait_for("c.epoch == %d and c.connected" % (1 if step == "login" else 2))
+        assert 0.25 < time.monotonic() - began < 1.5
+        assert ("failed" if step == "login" else "lost", "OSError") in board.events()
+        board.run("await c.disconnect()")
+        server.finish()
+
+
+def test_a_black_hole_is_found_within_one_and_a_half_keep_alives():
+    def hole(conn):
+        conn.expect(wire.PINGREQ)  # and nothing more is said, for ever
+
+    with Server(greet(then=hole), greet()) as server, AioBoard(server.port, keepalive=1) as board:
+        code = """
+        await c.connect()
+        began = time.ticks_ms()
+        await until(lambda: events("lost"))
+        return time.ticks_diff(time.ticks_ms(), began)
+        """
+        assert board.run(code) <= 1500
+        board.wait_for("c.connected")
+        board.run("await c.disconnect()")
+        server.finish()
+
+
+def test_a_black_hole_that_swallows_publishes_is_found_too():
+    def hole(conn):
+        while conn.next(5):
+            pass
+
+    with Server(greet(then=hole), greet()) as server, AioBoard(server.port, keepalive=1) as board:
+        code = """
+        await c.connect()
+        began = time.ticks_ms()
+        while not events("lost"):
+            await c.publish("t", b"x")
+            await asyncio.sleep_ms(20)
+        return time.ticks_diff(time.ticks_ms(), began)
+        """
+        assert board.run(code) <= 1550
+        board.run("await c.disconnect()")
+
+
+def test_a_stream_that_takes_nothing_more_is_found_too():
+    """The send buffer is full, half a packet is out: the writer waits, and is ended with the reader."""
+
+    def deaf(conn):
+        conn.stall()
+
+    with Server(greet(then=deaf), greet(), rcvbuf=4096) as server, AioBoard(server.port, keepalive=1) as board:
+        code = """
+        await c.connect()
+        big = bytes(600000)
+        tasks = [spawn(c.publish("t", big, qos=1, timeout=1.2)) for _ in range(2)] + [spawn(c.publish("u", big))]
+        await until(lambda: events("reconnected"), 4000)
+        for t in tasks:
+            t.cancel()
+        """
+        board.run(code)
+
+
+# --- subscriptions
+
+
+def test_subscriptions_are_made_again_only_where_the_session_is_gone():
+    def first(conn):
+        subscribed(conn)
+        subscribed(conn)
+        conn.close()
+
+    def resumed(conn):
+        nothing(conn)
+        conn.close()
+
+    def gone(conn):
+        filters = {subscribed(conn).filters[0][0] for _ in range(2)}
+        assert filters == {b"a", b"b/#"}
+        conn.send(wire.publish("a", b"1"), wire.publish("b/x", b"2", 1, 1, (wire.SUBSCRIPTION_ID, 1)))
+        conn.serve()
+
+    scripts = [greet(then=first), greet(present=1, then=resumed), greet(then=gone)]
+    with Server(*scripts) as server, AioBoard(server.port) as board:
+        board.run("await c.connect()\nawait c.subscribe('b/#', 1, note)\nawait c.subscribe('a')")
+        board.wait_for("inbox")
+        assert board.get("inbox") == ((b"b/x", b"2", 1, False),)
+        assert board.run("async for m in c: return m.topic, m.payload") == (b"a", b"1")
+        assert [(n, v) for n, v in board.events() if n[-9:] == "connected"] == [
+            ("connected", False),
+            ("reconnected", True),
+            ("reconnected", False),
+        ]
+        board.run("await c.disconnect()")
+        server.finish()
+
+
+def test_making_them_again_is_finished_in_the_connection_after():
+    """The connection breaks between two SUBSCRIBE; the session is there in the next, but it knows only one."""
+
+    def first(conn):
+        for _ in range(3):
+            subscribed(conn)
+        conn.close()
+
+    def half(conn):
+        subscribed(conn)
+        conn.expect(wire.SUBSCRIBE)
+        conn.close()
+
+    seen = set()
+
+    def second(conn):
+        for _ in range(3):
+            seen.add(subscribed(conn).filters[0][0])
+        conn.serve()
+
+    scripts = [greet(then=first), greet(then=half), greet(present=1, then=second)]
+    with Server(*scripts) as server, AioBoard(server.port) as board:
+        board.run("await c.connect()\nfor t in ('a', 'b', 'd'): await c.subscribe(t)")
+        wait_for(lambda: seen == {b"a", b"b", b"d"})
+        board.run("await c.disconnect()")
+        server.finish()
+
+
+def test_subscribe_itself_goes_on_in_the_next_connection():
+    def first(conn):
+        conn.expect(wire.SUBSCRIBE)
+        conn.close()
+
+    with Server(greet(then=first), greet()) as server, AioBoard(server.port) as board:
+        assert board.run("await c.connect()\nreturn await c.subscribe('a', 1)") == 1
+        board.run("await c.disconnect()")
+        server.finish()
+
+
+def test_declared_subscriptions_are_for_a_broker_that_has_no_session():
+    def script(conn):
+        assert subscribed(conn).filters == [(b"a", 1)]
+        conn.serve()
+
+    with Server(greet(then=script)) as server, AioBoard(server.port) as board:
+        board.run("c.on('a', note, 1)\nawait c.connect()\nawait until(lambda: not c._anew)\nawait c.disconnect()")
+        server.finish()
+    with Server(greet(present=1)) as server, AioBoard(server.port, clean_session=False) as board:
+        board.run(
+            "c.on('a', note, 1)\nassert await c.connect()\nawait c.publish('x', b'', qos=1)\nawait c.disconnect()"
+        )
+        (conn,) = server.finish()
+        assert conn.names() == ["CONNECT", "PUBLISH", "DISCONNECT"]
+
+
+# --- the real broker
+
+
+def test_killed_and_restarted_while_twenty_tasks_publish(own_broker):
+    """Every message once at least at QoS 1, exactly once at QoS 2 (SIGTERM: mosquitto keeps its own word)."""
+    broker = own_broker
+    with Peer(broker.plain_port, "witness", clean=False, expiry=0xFFFFFFFF) as witness:
+        witness.subscribe("aio/#")
+        witness.leave()
+    with AioBoard(broker.port, auth=("device1", "s3cret-of-device1"), clean_session=False) as board:
+        board.start(
+            """
+            await c.connect()
+            global count
+            count = 0
+            async def work(n):
+                global count
+                for i in range(20):
+                    await c.publish("aio/%d" % n, b"%d/%d" % (n, i), qos=1 + n % 2)
+                    count += 1
+                    await asyncio.sleep_ms(20)
+            await asyncio.gather(*[work(n) for n in range(20)])
+            await c.flush()
+            return count, len(failed)
+            """
+        )
+        for _ in range(3):
+            time.sleep(0.15)
+            broker.restart()
+        assert board.wait(30) == (400, 0)
+        assert sum(name == "reconnected" for name, _ in board.events()) >= 1
+        board.run("await c.publish('aio/end', b'END', qos=1)\nawait c.disconnect()")
+    with Peer(broker.plain_port, "witness", clean=False) as witness:
+        assert witness.present
+        got = witness.payloads()
+    for n in range(20):
+        mine = [p for p in got if p.startswith(b"%d/" % n)]
+        sent = [b"%d/%d" % (n, i) for i in range(20)]
+        assert (mine if n % 2 else list(dict.fromkeys(mine))) == sent
+
+
+def test_five_hundred_reconnects_leave_nothing_behind():
+    def end(conn):
+        p = conn.expect(wire.PUBLISH)
+        conn.send(wire.ack(wire.PUBACK, p.pid))
+        conn.close()
+
+    with Server(*[greet(then=end)] * 510, greet()) as server, AioBoard(server.port) as board:
+        code = """
+        c._backoff = Backoff(0, 0, 0, 0)
+        await c.connect()
+        def used():
+            gc.collect()
+            gc.collect()
+            return gc.mem_alloc(), len(os.listdir("/proc/self/fd"))
+        for i in range(510):
+            await c.publish("t", b"%d" % i, qos=1)
+            n = c.epoch
+            await until(lambda: c.epoch > n)
+            log.clear()
+            if i == 9:
+                heap, files = used()
+        return (heap, files) + used()
+        """
+        heap, files, heap_after, files_after = board.run(code, seconds=40)
+        board.run("await c.disconnect()")
+        assert files_after == files
+        assert heap_after <= heap + 256, (heap, heap_after)
+        server.finish()
+
+
+def test_a_cut_in_the_middle_is_no_event_for_who_publishes(broker, plain_port):
+    with Proxy(plain_port) as proxy, AioBoard(proxy.port) as board:
+        board.run("await c.connect()")
+        proxy.stop_after(2)
+        board.start("for i in range(3): await c.publish('cut', b'%d' % i, qos=2)")
+        proxy.wait_stopped()
+        proxy.cut()
+        board.wait()
+        assert board.get("c.epoch") == 2
+        board.run("await c.disconnect()")
+
+
+def test_scram_again_costs_no_derivation():
+    scripts = [scram(CREDENTIALS, then=leave), honest(CREDENTIALS)]
+    with Server(*scripts) as server, AioBoard(server.port, auth=("device1", "s3cret")) as board:
+        board.run("await c.connect()\nawait until(lambda: events('reconnected'))\nawait c.disconnect()")
+        server.finish()

@@ -1,0 +1,331 @@
+"""The asyncio client: stays up, reconnects by itself, loses nothing. For MicroPython's asyncio.
+
+    async with MQTTClient("device1", "broker", keepalive=60, auth=ScramSHA256(...)) as client:
+        await client.subscribe("command/#", 1)
+        await client.publish("status", "online", retain=True, qos=1)
+        async for message in client:
+            ...
+
+This file is what the application calls; the connection is aio_link.py's, and every rule of MQTT the engine's. Any
+await here may be cancelled at any point (asyncio.wait_for does that): no half packet stays on the wire.
+"""
+
+from asyncio import core
+
+from .aio_inbox import Inbox, Messages
+from .aio_line import ROOM, WAY
+from .aio_subscribe import Subscriber
+from .aio_wait import Done, WaitEngine
+from .reader import UP
+from .retry import brokers
+
+_ANSWERS = ("", "PUBACK", "PUBREC or PUBCOMP")
+_DONE = Done()
+
+
+class MQTTClient(Subscriber):
+    """An MQTT 5.0 client for asyncio. The arguments up to `ssl_params` are simple.MQTTClient's, and so are the
+    options that are not named here.
+
+    server: a host, or a list of hosts and of (host, port), to be tried in turn. network: an `async def` that brings
+    the network up, called before each attempt; OSError where it cannot. backoff: a retry.Backoff, None: 1 s to 60 s,
+    after a refusal 60 s to an hour. clean_session: True: the first login starts a new session; each further one
+    resumes it. False: the first one resumes it too.
+    session_expiry: s that the broker keeps the session without a connection; default 3600, or for ever with
+    clean_session=False. queue: how many messages at QoS 0 wait for `async for`, and for handlers that are coroutines.
+    outbox: an outbox.Outbox, where publishes wait while there is no connection; without one their callers do.
+    store: a store.Store, to survive a power cut.
+    timeout: s for a login as a whole, the rest of a packet, PINGRESP. A call without timeout= takes as long as it
+    takes, over any number of connections; with it: OSError(ETIMEDOUT), and what was sent stays in flight.
+    on_event(name, value), beside those of reader.Reader.tell():
+        "connected", "reconnected": session present (bool)
+        "lost": the exception that ended a connection; "failed": the one that ended an attempt; it goes on trying
+        "dropped": the topic of a message for which there was no room: at QoS 0 in the queue; any in the outbox"""
+
+    def __init__(
+        self,
+        client_id,
+        server,
+        port=0,
+        user=None,
+        password=None,
+        keepalive=60,
+        ssl=None,
+        ssl_params={},  # noqa: B006  umqtt's signature; never changed
+        *,
+        network=None,
+        backoff=None,
+        clean_session=True,
+        queue=20,
+        outbox=None,
+        store=None,
+        on_event=None,
+        **options,
+    ):
+        options.setdefault("session_expiry", 3600 if clean_session else None)
+        options.setdefault("republish", True)
+        engine = WaitEngine(client_id, user, password, keepalive, on_event=on_event, store=store, **options)
+        super().__init__(brokers(server, port, ssl, ssl_params), network, backoff, clean_session, engine)
+        self._inbox = Inbox(self, queue)
+        self._jobs = Inbox(self, queue)
+        self._naps = 0
+        self._worker = None  # the task that runs handlers
+        self._requests = None
+        self._last = []  # [task, message that it is dealing with] of each `async for`
+        engine.keep = self._inbox.put
+        if outbox is not None:
+            from .aio_outbox import Waiting
+
+            if store:
+                store.attach(outbox)
+            self._outbox = Waiting(self, outbox)
+
+    # --- the connection
+
+    async def __aenter__(self):
+        await self.connect()
+        return self
+
+    async def __aexit__(self, kind, error, trace):
+        # 0x04: a program that fails leaves its will.
+        await self.disconnect(4 if kind else 0)
+
+    async def connect(self, timeout=None):
+        """Start, and wait for the first login; returns session present. It tries for ever; what no waiting cures
+        (wrong password, banned, wrong method ...) is raised. Cancelled, it stops. start() does not wait."""
+        if timeout is not None:
+            return await self._within(timeout, self.connect(), "connect")
+        self.start()
+        try:
+            while self.state != "up":
+                if self._keeper is None:
+                    self._check()
+                await self._watch()
+        except BaseException:
+            self._end()
+            raise
+        return bool(self._engine.connack[0])
+
+    async def disconnect(self, reason=0, props=None, session_expiry=None):
+        """Send DISCONNECT and close; what waits is told so by OSError(ENOTCONN), and `async for` ends. At most
+        `timeout` s. reason 0x04: publish the will. session_expiry: s, instead of what CONNECT said."""
+        if self._keeper is None:
+            return
+        e = self._engine
+        try:
+            await self._within(e.timeout / 1000, self._leave(reason, props, session_expiry), "DISCONNECT")
+        except OSError:
+            pass  # too slow, or gone
+        except ValueError:
+            self._leaving = False
+            self._push()
+            raise
+        except BaseException:
+            self._end()
+            raise
+        self._end()
+
+    async def _leave(self, reason, props, session_expiry):
+        e = self._engine
+        self._leaving = True
+        while e.state == UP and e.left:
+            await self._watch()
+        if e.state == UP:
+            e.end(reason, props, session_expiry)
+            self._push()
+            while e.state == UP and e.left:
+                await self._watch()
+
+    async def flush(self, timeout=None):
+        """Wait until all that was published is out, and acknowledged."""
+        if timeout is not None:
+            await self._within(timeout, self.flush(), "flush")
+            return
+        e = self._engine
+        while e.session.sending or e.left or self._lines[ROOM] or self._lines[WAY] or self._waits():
+            self._check()
+            await self._watch()
+        if e.store:
+            e.store.flush()
+
+    def _waits(self):
+        return self._outbox is not None and self._outbox.pending()
+
+    def _end(self):
+        super()._end()
+        self._inbox.close()
+        self._jobs.close()
+        if self._requests:
+            self._requests.close()
+        if self._outbox:
+            self._outbox.close()
+        if self._worker is not None and self._worker is not core.cur_task:
+            self._worker.cancel()
+
+    # --- publishing
+
+    def set_last_will(self, topic, msg, retain=False, qos=0, props=None):
+        """The will of the next login."""
+        self._engine.set_will(topic, msg, retain, qos, props)
+
+    def publish(self, topic, msg, retain=False, qos=0, props=None, timeout=None, wait=True):
+        """await it. Publish `msg`: returns when it is acknowledged (QoS 1: PUBACK, QoS 2: PUBCOMP), at QoS 0 when it
+        is with the stream. Waits while there is no connection. wait=False returns when it is sent, or in the outbox.
+
+        topic, msg and props (bytes) must not change until then, even where the task is cancelled: what is on its way
+        stays on its way, over reconnects. Raises ValueError, Refused, ResourceError, OSError (closed, or timeout).
+        Not a coroutine itself: what can go out at once does, and at QoS 0 nothing is allocated."""
+        if timeout is not None:
+            return self._within(timeout, self._publish(topic, msg, retain, qos, props, wait), "publish")
+        if not self._at_once(ROOM if qos else WAY):
+            return self._publish(topic, msg, retain, qos, props, wait)
+        e = self._engine
+        i = self._build(topic, msg, retain, qos, props)
+        if i < 0 and e.tail is not None:
+            return self._payload(topic, msg, retain, props)
+        if i >= 0 and wait:
+            return self._answer(_ANSWERS[qos], self._sent(i))
+        if i >= 0:
+            e.session.release(i)
+        self._push()
+        self._naps = (self._naps + 1) & 15
+        return _DONE if self._naps else Done(True)  # a task that publishes without end must let others run
+
+    def _build(self, topic, msg, retain, qos, props):
+        e = self._engine
+        e.out_flags = qos << 1 | (1 if retain else 0)
+        e.out_topic = topic
+        e.out_msg = msg
+        e.out_props = props
+        try:
+            return e.publish()
+        except BaseException:
+            self._advance()  # the next one's turn
+            raise
+
+    async def _publish(self, topic, msg, retain, qos, props, wait):
+        """publish(), where it has to wait."""
+        need = ROOM if qos else WAY
+        if not self._at_once(need) and not await self._wait_turn(need):
+            # No connection, but an outbox.
+            await self._outbox.publish(topic, msg, qos << 1 | (1 if retain else 0), props, wait)
+            return
+        i = self._build(topic, msg, retain, qos, props)
+        if i < 0 and self._engine.tail is not None:
+            await self._payload(topic, msg, retain, props)
+        elif i >= 0 and wait:
+            await self._answer(_ANSWERS[qos], self._sent(i))
+        else:
+            if i >= 0:
+                self._engine.session.release(i)
+            self._push()
+
+    def _payload(self, topic, msg, retain, props):
+        """A PUBLISH at QoS 0 was built whose payload goes out from the caller's own bytes."""
+        w = self._tail = [None, None]
+        self._push()
+        return self._until_out(w, topic, msg, retain, props)
+
+    async def _until_out(self, w, topic, msg, retain, props):
+        if not await self._whole(w):
+            # The connection broke: it never was a message.
+            await self._publish(topic, msg, retain, 0, props, True)
+
+    # --- messages
+
+    def set_callback(self, f):
+        """f(topic, msg), a plain function: for messages that no handler takes, instead of `async for`;
+        None: those again."""
+        self._engine.callback = f or self._engine.unhandled
+
+    def __aiter__(self):
+        return Messages(self)
+
+    def _through(self, kept, reason, props):
+        """A message that was kept has been dealt with: acknowledge it, where its connection still is."""
+        e = self._engine
+        if kept in e.undealt:
+            e.undealt.remove(kept)
+            if e.store:
+                e.store.dealt(kept.ack & 0xFFFF)
+        if kept.ack and kept.epoch == e.epoch and e.state == UP:
+            self._due.append((kept, reason, props))
+            self._push()
+
+    def _resumed(self, present):
+        """A new connection, before anything else is done with it."""
+        e = self._engine
+        if present:
+            self._inbox.resumed()
+            self._jobs.resumed()
+            if e.store and not self._anew:
+                for s in e.session.subscriptions:
+                    if not e.store.has(s):
+                        self._anew = True
+            return
+        for kept in e.undealt:
+            kept.ack = 0  # nobody will ask for it
+        e.undealt.clear()
+        self._anew = len(e.session.subscriptions) > 0
+        if self._requests:
+            self._requests.subscribed = None
+
+    @property
+    def epoch(self):
+        """Counts the connections."""
+        return self._engine.epoch
+
+    async def request(self, topic, msg, timeout=None, *, qos=0, props=None):
+        """Publish a request and wait for its response (4.10): a Message of its own. Any number at a time."""
+        from .aio_request import Requests
+
+        if self._requests is None:
+            self._requests = Requests(self)
+        coro = self._requests.ask(topic, msg, qos, props)
+        return await (coro if timeout is None else self._within(timeout, coro, "waiting for a response"))
+
+    async def reauthenticate(self, auth=None):
+        """Authenticate again over the same connection (4.12.1), with another mechanism if one is given."""
+        e = self._engine
+        if not self._at_once(WAY):
+            await self._wait_turn(WAY)
+        from time import ticks_ms
+
+        epoch = self.epoch
+        e.reauthenticate(auth, ticks_ms())
+        while e.auth_busy():
+            await self._work()
+        self._push()
+        while e.authenticating and self.epoch == epoch and e.state == UP:
+            await self._watch()
+        if self.epoch != epoch or e.state != UP:
+            self._check()
+            raise self.error or self._failure
+
+    # --- what the broker said
+
+    @property
+    def connected(self):
+        return self.state == "up"
+
+    @property
+    def connack(self):
+        """What the broker granted in its last CONNACK: a new dict, see props.granted()."""
+        from .props import granted
+
+        return granted(self._engine.connack)
+
+    @property
+    def client_id(self):
+        """bytes; the Assigned Client Identifier where the broker gave one."""
+        return self._engine.client_id
+
+    @property
+    def oversized(self):
+        """How many messages were too large for rx_size, and not delivered."""
+        return self._engine.oversized
+
+    @property
+    def dropped(self):
+        """How many messages at QoS 0 found no room in the queue."""
+        return self._inbox.dropped + self._jobs.dropped

@@ -1,0 +1,410 @@
+"""The asyncio client's connection: opened, kept alive, and opened again whenever it breaks.
+
+Three tasks. Two of them wait on the socket, one reading and one writing, and are ended only together: cancelling a
+task that waits for a stream makes MicroPython's asyncio forget every other that waits for it. The third, the keeper,
+opens them, keeps time and waits between attempts. Users' tasks write too, but never wait for the socket: what the
+stream does not take at once is left to the writer.
+"""
+
+from micropython import const
+
+from asyncio import core
+from errno import ECONNABORTED, ECONNRESET, EHOSTUNREACH, ETIMEDOUT
+from time import ticks_add, ticks_diff, ticks_ms
+
+from .aio_line import ROOM, WAY, Line
+from .aio_wait import pause, ready, wake
+from .errors import Disconnected, Refused
+from .reader import FAILED, UP
+from .retry import PERMANENT, RETRY, Backoff, verdict
+from .transport import POLLIN, POLLOUT, addresses, connected, poller, secure, start
+
+_SLICE = const(5)  # ms that the reader reads on while there is something, before other tasks run
+_TLS = "TLS handshake"
+
+
+def report(error, text):
+    """Something that no call can raise: to asyncio's exception handler."""
+    core.Loop.call_exception_handler({"message": text, "exception": error, "future": core.cur_task})
+
+
+class Link(Line):
+    """Owns the engine, the stream and the tasks. `state`: "closed", "network" (the hook runs), "connecting", "up",
+    "waiting" (for the next attempt). `error`: why the last connection or attempt ended."""
+
+    def __init__(self, brokers, network, backoff, clean_session, engine):
+        super().__init__(engine)
+        self.state = "closed"
+        self.error = None
+        self._brokers = brokers
+        self._broker = 0
+        self._network = network
+        self._backoff = backoff or Backoff()
+        self._clean = clean_session
+        self._ever = False  # a login has succeeded
+        self._patient = False  # one has since start(): nothing is permanent any more
+        self._sock = None
+        self._doing = ""
+        self._keeper = self._reader = self._writer = None  # the tasks
+        self._asleep = False  # the keeper sleeps, and may be woken
+        self._alarm = 0  # ticks: when it wakes by itself
+        self._pinging = False  # the deadline of a PINGRESP is why
+        self._failure = None  # of this connection
+        self._fatal = None
+        self._stuck = False  # the stream takes nothing now: the writer waits for it
+        self._was_up = False
+        self._deadline = 0
+        self._generous = False  # a message was put into a queue: let its task run
+        self._due = []  # acknowledgements kept back, now due
+        self._anew = False  # subscriptions must be made again
+
+    # --- the keeper
+
+    def start(self):
+        """Start connecting; returns at once. Needs a running loop."""
+        if self._keeper is None:
+            self._fatal = self._failure = None
+            self._leaving = self._patient = False
+            self._keeper = core.create_task(self._keep())
+
+    async def _keep(self):
+        while True:
+            try:
+                await self._attempt()
+            except Exception as x:
+                error = x
+            self.error = error
+            if self._leaving:
+                self._keeper = None
+                self._end()
+                return
+            if self._was_up:
+                self._tell("lost", error)
+            elif not self._patient and verdict(error) == PERMANENT:
+                self._fatal = error
+                self._keeper = None
+                self._end()
+                return
+            else:
+                self._tell("failed", error)
+            ms = self._pace(error)
+            self._state("waiting")
+            await self._sleep(ms)
+
+    def _pace(self, error):
+        """ms until the next attempt. The brokers of a list are tried one after the other without a pause."""
+        if not self._was_up:
+            self._broker = (self._broker + 1) % len(self._brokers)
+            if self._broker and verdict(error) == RETRY:
+                return 0
+        return self._backoff.wait(error, ticks_ms())
+
+    async def _attempt(self):
+        self._failure = None
+        self._was_up = False
+        if self._network:
+            self._state("network")
+            await self._network()
+        self._state("connecting")
+        self._deadline = ticks_add(ticks_ms(), self._engine.timeout)
+        self._writer = core.create_task(self._write())
+        try:
+            while self._failure is None:
+                await self._sleep(self._timer())
+            raise self._failure
+        finally:
+            if core.cur_task is self._keeper:  # else _end() has done it
+                self._close()
+
+    def _timer(self):
+        """Do what is due; ms until something is."""
+        e = self._engine
+        now = ticks_ms()
+        ms = e.timer(now) if e.state else e.timeout
+        if e.state != UP:
+            left = ticks_diff(self._deadline, now)
+            if left <= 0:
+                raise OSError(ETIMEDOUT, self._doing)
+            return min(ms, left)
+        if not ms:
+            self._push()
+            ms = e.timer(now)
+        self._pinging = e.pinging
+        return ms
+
+    async def _sleep(self, ms):
+        self._alarm = ticks_add(ticks_ms(), ms)
+        self._asleep = True
+        await core.sleep_ms(ms)
+        self._asleep = False
+
+    def _rouse(self):
+        """End the keeper's sleep."""
+        if self._asleep:
+            self._asleep = False
+            core._task_queue.remove(self._keeper)
+            core._task_queue.push(self._keeper)
+
+    def _answered(self):
+        """PINGRESP has come: the keeper need not wake for its deadline. Its sleep is made longer, it does not run."""
+        self._pinging = False
+        now = ticks_ms()
+        ms = self._engine.timer(now)
+        if self._asleep and ms:
+            self._alarm = ticks_add(now, ms)
+            core._task_queue.remove(self._keeper)
+            core._task_queue.push(self._keeper, self._alarm)
+
+    def _fail(self, error):
+        if self._failure is None:
+            self._failure = error
+            self._rouse()
+
+    def _state(self, state):
+        self.state = state
+        self._changed()
+
+    def _tell(self, event, value):
+        try:
+            self._engine.tell(event, value)
+        except Exception as x:
+            report(x, "on_event")
+
+    def _close(self):
+        """The connection is over: both tasks, and the stream."""
+        for task in (self._reader, self._writer):
+            if task is not None:
+                task.cancel()  # a task that has ended does not mind
+        self._reader = self._writer = None
+        e = self._engine
+        sock = self._sock
+        if sock is not None:
+            self._sock = None
+            if e.state == FAILED and e.farewell():
+                try:
+                    sock.write(e.out, e.off, e.left)
+                except OSError:
+                    pass
+            sock.close()
+        e.closed()
+        e.session.waiters.forget_connection()
+        e.session.forget_connection()
+        self._stuck = False
+        self._due.clear()
+        self._written(False)
+        if self._outbox:
+            for need in (ROOM, WAY):
+                for task in self._lines[need]:
+                    wake(task)  # to the outbox
+
+    def _end(self):
+        """No further attempt. Who waits is told."""
+        if self._keeper is not None:
+            self._asleep = False
+            self._keeper.cancel()
+            self._keeper = None
+        self._close()
+        for line in self._lines:
+            for task in line:
+                wake(task)
+        waiters = self._engine.session.waiters.table
+        for i in range(len(waiters)):
+            if waiters[i] is not None:
+                wake(waiters[i][0])
+        self._state("closed")
+
+    # --- the writer
+
+    async def _write(self):
+        """Opens the stream and says CONNECT; then waits whenever the stream takes nothing."""
+        e = self._engine
+        try:
+            await self._open(self._brokers[self._broker])
+            e.open(ticks_ms(), self._clean and not self._ever)
+            while e.auth_busy():
+                await self._work()
+            self._doing = _TLS if self._brokers[self._broker][2] else "login"
+            while self._failure is None:
+                self._push()
+                if self._stuck:
+                    await ready(core._io_queue.queue_write, self._sock)
+                    self._stuck = False
+                    continue
+                if self._reader is None:
+                    self._doing = "login: waiting for AUTH or CONNACK"
+                    self._reader = core.create_task(self._read())
+                await pause()
+        except Exception as x:
+            self._fail(self._named(x))
+
+    async def _open(self, where):
+        """TCP to the first address that answers, and TLS."""
+        host, port, tls = where
+        self._doing = "looking up " + host
+        error = None
+        for address in addresses(host, port):
+            self._doing = "connecting to %s:%d" % (host, port)
+            try:
+                self._sock = start(address)
+                poll = poller()
+                poll.register(self._sock, POLLOUT)
+                while not connected(self._sock, poll):
+                    await ready(core._io_queue.queue_write, self._sock)
+                break
+            except OSError as x:
+                error = x
+                if self._sock is not None:
+                    self._sock.close()
+                    self._sock = None
+        else:
+            raise error or OSError(ECONNRESET)
+        if tls:
+            self._sock = secure(self._sock, tls)
+
+    def _named(self, x):
+        """An error of the socket's, with the step in which it came."""
+        if type(x) is OSError and (len(x.args) == 1 or not isinstance(x.args[0], int)):
+            return OSError(x.args[0] if len(x.args) == 1 else EHOSTUNREACH, self._doing)
+        if type(x) is ValueError and self._doing is _TLS:
+            return OSError(ECONNABORTED, "%s: %s" % (_TLS, x.args[0].strip()))  # mbedtls' word on the certificate
+        return x
+
+    async def _work(self):
+        """One slice of the mechanism's own work: it does not count against the deadline; waiting for a KDC does."""
+        e = self._engine
+        await core.sleep_ms(0)
+        if not e.auth_busy():
+            return
+        began = ticks_ms()
+        e.work(began)
+        if e.auth_busy() and e.exchange.wait:
+            stream, ms = e.exchange.wait
+            poll = poller()
+            poll.register(stream, POLLIN)
+            began = ticks_add(began, ms)
+            while ticks_diff(began, ticks_ms()) > 0 and not list(poll.ipoll(0)):
+                await core.sleep_ms(20)
+        else:
+            self._deadline = ticks_add(self._deadline, ticks_diff(ticks_ms(), began))
+
+    def _push(self):
+        """Write what is due, as far as the stream takes it. Any task may call it: nothing waits here."""
+        e = self._engine
+        if self._stuck or self._sock is None or not 0 < e.state < FAILED:
+            return
+        try:
+            while e.left or e.next() or self._more():
+                n = self._sock.write(e.out, e.off, e.left)
+                if not n:
+                    e.midway = True  # TLS may hold the bytes: only the same may follow
+                    self._stuck = True
+                    wake(self._writer)
+                    return
+                e.wrote(n, ticks_ms())
+                if self._tail and not e.left:
+                    self._written(True)
+        except Exception as x:
+            self._last_words(x)
+            return
+        self._advance()
+
+    def _more(self):
+        """The engine has nothing to write: what the driver has kept. True where there is something now."""
+        e = self._engine
+        while self._due and not e.acks_full():
+            kept, reason, props = self._due.pop(0)
+            if kept.epoch == e.epoch:
+                e.acknowledge(kept, reason, props)
+        if e.next():
+            return True
+        # Not while a task has been told that it may build its packet.
+        return self._outbox and self._turn is None and e.state == UP and not self._leaving and self._outbox.feed()
+
+    def _last_words(self, error):
+        """A write failed. The broker may have said why before it closed, and that is the better error."""
+        e = self._engine
+        error = self._named(error)
+        try:
+            while self._reader and not e.in_handler and not e.acks_full() and e.state != FAILED:
+                n = self._sock.readinto(e.into, e.need)
+                if not n:
+                    break
+                e.got(n, ticks_ms())
+        except (Refused, Disconnected) as x:
+            error = x
+        except Exception:
+            pass  # the write's error it is
+        self._fail(error)
+
+    # --- the reader
+
+    async def _read(self):
+        e = self._engine
+        began = ticks_ms()
+        try:
+            while self._failure is None:
+                if e.auth_busy():
+                    await self._work()
+                    self._push()
+                elif e.acks_full():
+                    await self._watch()  # until the writer has got rid of them
+                else:
+                    n = self._sock.readinto(e.into, e.need)
+                    if n is None:
+                        self._unfinished()
+                        await ready(core._io_queue.queue_read, self._sock)
+                        began = ticks_ms()
+                        continue
+                    if not n:
+                        raise OSError(ECONNRESET, "closed by the broker; " + self._doing)
+                    self._got(n)
+                if self._generous or ticks_diff(ticks_ms(), began) >= _SLICE:
+                    self._generous = False
+                    await core.sleep_ms(0)
+                    began = ticks_ms()
+        except Exception as x:
+            self._fail(self._named(x))
+
+    def _got(self, n):
+        """What the read has brought."""
+        e = self._engine
+        try:
+            e.got(n, ticks_ms())
+        except Exception as x:
+            e.kept = None
+            if e.state != UP or not e.handler_raised:
+                raise
+            e.handler_raised = False
+            report(x, "message handler")
+        if not self._was_up and e.state == UP:
+            self._up()
+        e.session.waiters.took = False
+        if self._pinging and not e.pinging:
+            self._answered()
+        if e.into is e.head:  # a packet has come whole
+            self._push()
+
+    def _unfinished(self):
+        """Half a packet has come: the rest has a deadline, which the keeper may not know yet."""
+        e = self._engine
+        if (e.part or e.have) and ticks_diff(self._alarm, ticks_ms()) > e.timeout:
+            self._rouse()
+
+    def _up(self):
+        """The login has succeeded."""
+        e = self._engine
+        e.kept = None
+        again = self._ever
+        self._was_up = self._ever = self._patient = True
+        e.epoch += 1
+        self.error = None
+        self._doing = "waiting for the broker"
+        self._backoff.up(ticks_ms())
+        present = bool(e.connack[0])
+        self._resumed(present)
+        self.state = "up"
+        self._tell("reconnected" if again else "connected", present)
+        if self._anew:
+            core.create_task(self._subscribe_again())
+        self._changed()
+        self._rouse()

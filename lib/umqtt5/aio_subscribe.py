@@ -1,0 +1,131 @@
+"""The asyncio client's subscriptions: made, made again where the broker has lost the session, undone."""
+
+from .aio_inbox import Handler
+from .aio_line import SLOT
+from .aio_link import Link
+from .errors import Refused
+from .session import Subscription, check_filter
+
+
+class Subscriber(Link):
+    """See the top of the file."""
+
+    async def subscribe(
+        self,
+        topic,
+        qos=0,
+        handler=None,
+        *,
+        id=None,
+        no_local=False,
+        retain_as_published=False,
+        retain_handling=0,
+        props=None,
+        timeout=None,
+    ):
+        """Subscribe to a topic filter; returns the granted QoS. It is made again whenever the session is gone.
+
+        handler(message): a function gets the message in place, and must not wait; an `async def` gets a copy, and is
+        run in a task of the client's, one message after the other. Without: `async for`. Cancelled once it is sent,
+        it stays. Raises Refused, ValueError, OSError."""
+        new = self._subscription(topic, qos, handler, id, no_local, retain_as_published, retain_handling, props)
+        if timeout is not None:
+            return await self._within(timeout, self._subscribe(new), "subscribe")
+        return await self._subscribe(new)
+
+    def on(self, topic, handler=None, qos=0, *, id=None, no_local=False, retain_as_published=False, props=None):
+        """Declare a subscription without sending anything: a session that the broker has kept has it already; where
+        there is none, it is made after the login. Call it before connect()."""
+        new = self._subscription(topic, qos, handler, id, no_local, retain_as_published, 0, props)
+        self._engine.session.add(new)
+
+    def _subscription(self, topic, qos, handler, id, no_local, retain_as_published, retain_handling, props):
+        e = self._engine
+        filter = check_filter(topic)
+        if not 0 <= qos <= 2 or not 0 <= retain_handling <= 2:
+            raise ValueError("subscribe: qos or retain_handling not 0..2")
+        if no_local and filter.startswith(b"$share/"):
+            raise ValueError("no_local with a shared subscription")  # [MQTT-3.8.3-4]
+        options = qos | (4 if no_local else 0) | (8 if retain_as_published else 0) | retain_handling << 4
+        if id is None and handler:
+            # The one that this filter has keeps its number: messages that carry it may be on their way.
+            id = e.session.get(filter)
+            id = (id and id.id) or e.session.next_id()
+        if handler:
+            handler = Handler(self, handler)
+        new = Subscription(id or 0, filter, handler, options, e.properties(props, 8))
+        if handler:
+            handler.subscription = new
+        return new
+
+    async def _subscribe(self, new):
+        e = self._engine
+        s = e.session
+        store = e.store
+        old = s.get(new.filter)
+        while True:
+            if not self._at_once(SLOT):
+                await self._wait_turn(SLOT)
+            if store and not e.known_session and store.has(new):
+                s.add(new)  # the session of this device's last life has it
+                self._advance()
+                return new.options & 3
+            try:
+                if store:
+                    store.unsubscribed(new.filter)
+                i = e.subscribe(new)
+            except BaseException:
+                self._advance()
+                raise
+            s.add(new)  # now: messages may come before the SUBACK (3.8.4)
+            try:
+                reason = await self._answer("SUBACK", self._sent(i))
+            except Refused:
+                if s.get(new.filter) is new:
+                    s.remove(new.filter)
+                    if old and old is not new:
+                        s.add(old)
+                raise
+            if reason >= 0:
+                if store:
+                    store.subscribed(new)
+                return reason
+
+    async def _subscribe_again(self):
+        """The session is gone: make every subscription anew."""
+        e = self._engine
+        epoch = self.epoch
+        for s in list(e.session.subscriptions):
+            if self.epoch != epoch:
+                return  # the next connection begins again
+            if e.session.get(s.filter) is not s:
+                continue
+            try:
+                await self._subscribe(s)
+            except Refused as x:
+                e.session.add(s)  # wanted all the same: it is asked for again with the next session
+                self._tell("refused", (s.filter, x.reason))
+            except OSError:
+                return
+        if self.epoch == epoch:
+            self._anew = False
+
+    async def unsubscribe(self, topic, props=None, timeout=None):
+        """Undo subscribe(); returns the reason code (0x11: there was no such subscription)."""
+        if timeout is not None:
+            return await self._within(timeout, self.unsubscribe(topic, props), "unsubscribe")
+        filter = check_filter(topic)
+        reason = -1
+        while reason < 0:
+            if not self._at_once(SLOT):
+                await self._wait_turn(SLOT)
+            try:
+                if self._engine.store:
+                    self._engine.store.unsubscribed(filter)
+                i = self._engine.unsubscribe(filter, props)
+            except BaseException:
+                self._advance()
+                raise
+            reason = await self._answer("UNSUBACK", self._sent(i))
+        self._engine.session.remove(filter)
+        return reason
