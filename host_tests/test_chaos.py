@@ -26,7 +26,7 @@ from harness.peer import Peer
 from tools.devbroker import Broker
 
 SEED = random.SystemRandom().randrange(1 << 32)
-CLIENTS = ["robust"]
+CLIENTS = ["robust", "aio"]
 _names = itertools.count(1)
 
 
@@ -238,16 +238,17 @@ def test_a_device_that_is_killed(client, broker, quick_path):
     exactly once."""
     print("seed", SEED)
     rng = random.Random(SEED)
-    told = {"store": str(quick_path / "store"), "id": "mortal", "topic": "mortal"}
+    told = {"store": str(quick_path / "store"), "id": f"mortal-{client}", "topic": f"mortal-{client}"}
     accepted, sent = [], 0
-    witness = Witness(broker.plain_port, "mortal/out")
+    out, into = told["topic"] + "/out", told["topic"] + "/in"
+    witness = Witness(broker.plain_port, out)
     with Peer(broker.plain_port) as sender:
         for life in range(25):
             with Run(client, "lives", broker.plain_port, life=life, end=None, **told) as run:
                 run.until("ready")
                 # Few: mosquitto queues 1000 at most for a client that is away.
                 for _ in range(rng.randrange(30)):
-                    sender.publish("mortal/in", b"%d" % sent, 2)
+                    sender.publish(into, b"%d" % sent, 2)
                     sent += 1
                 time.sleep(rng.uniform(0, 0.03))
             while (line := run.line()) is not None:
@@ -257,9 +258,8 @@ def test_a_device_that_is_killed(client, broker, quick_path):
             while (line := run.line()) is not None and "end" not in line:
                 assert "wrong" not in line, line
             assert line and line["word"] == str(sent - 1), run.rest
-    sender = None
     with Peer(broker.plain_port) as last:
-        last.publish("mortal/out", b"END", 2)
+        last.publish(out, b"END", 2)
     got = witness.until("END")[:-1]
     assert len(got) == len(set(got)), "doubled"
     assert not set(accepted) - set(got), "lost"
