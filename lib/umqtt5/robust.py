@@ -54,6 +54,7 @@ class MQTTClient(Simple):
         options.setdefault("republish", True)
         server = self._brokers[0][0]
         super().__init__(client_id, server, port, user, password, keepalive, ssl, ssl_params, **options)
+        self.server, self.port, self._tls = self._brokers[0]
         self._backoff = backoff or Backoff(self.DELAY)
         self._outbox = outbox
         if outbox is not None:
@@ -344,7 +345,9 @@ class MQTTClient(Simple):
                 self._flush(deadline)
                 self._doing = "SUBACK"
                 try:
-                    super()._finish(e.subscribe(s), deadline)
+                    i = e.subscribe(s)
+                    e.session.add(s)  # anew: its number belongs to the new session now
+                    super()._finish(i, deadline)
                     if self._store:
                         self._store.subscribed(s)
                 except Refused as x:
