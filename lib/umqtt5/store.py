@@ -15,7 +15,7 @@ The order is "write to flash, then send". What each step costs, for a topic of T
 
 On LittleFS with blocks of 4096 bytes a flush is one erase (measured: QoS 1 out 1.0, QoS 2 out 2.0, QoS 2 in 2.0, by
 an outbox 2.1 a message, metadata and writing anew included) and about 2 KB programmed: it copies the block it goes on
-in. By arithmetic: 512 KB of flash that bear 100,000 erases a block, all worn alike, bear 12 million messages at QoS 1,
+in. By arithmetic: 512 KB of flash that bear 100,000 erases a block, worn alike, bear 12 million messages at QoS 1,
 6 million at QoS 2. A message at QoS 1 leaves 1.2 KB of garbage on a 64-bit heap, one at QoS 2 1.6 KB.
 
 What is promised: a PUBREC goes out only when its identifier is on flash, which is after the handler has returned
