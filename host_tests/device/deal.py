@@ -30,6 +30,8 @@ class Broker:
         return answers
 
     def send(self, payload, qos):
+        if not qos:
+            return publish(b"in", payload)
         pid = 1
         while pid in self.out:
             pid += 1
@@ -77,16 +79,16 @@ class Broker:
 class Device:
     """One life of the device, on this flash."""
 
-    def __init__(self, broker, limit=200, receive_maximum=3, outbox=8, **options):
+    def __init__(self, broker, limit=200, receive_maximum=3, outbox=20, path="s", handled=None, **options):
         self.broker = broker
-        self.store = Store("s", limit)
+        self.store = Store(path, limit)
         self.outbox = Outbox(outbox)
         self.store.attach(self.outbox)
         self.e = Engine(
             "me", None, None, 60, store=self.store, receive_maximum=receive_maximum, republish=True, **options
         )
         self.e.callback = self.handler
-        self.handled = []
+        self.handled = [] if handled is None else handled
 
     def handler(self, topic, msg):
         self.handled.append(msg)
@@ -151,7 +153,7 @@ class Book:
         assert not device.e.session.receiving
         got = broker.got
         for msg in self.accepted:
-            assert msg in got, ("lost", msg, got)
+            assert msg in got or msg[:1] == b"0", ("lost", msg, got)
         for msg in got:
             assert msg in self.tried, ("invented", msg)
         for msg in self.tried:
@@ -171,16 +173,14 @@ class Book:
 
 
 def live(book, broker, steps, make):
-    """One life: run the steps that are left (a list, consumed). make() gives a Device, connected or not."""
+    """One life: run the steps that are left (a list, consumed). make() gives a Device that books in
+    book.handled, connected or not."""
     device = make()
-    try:
-        while steps:
-            try:
-                _step(book, broker, device, *steps.pop(0))
-            except StoreError:
-                device.e.closed()  # as every driver does: the error may have left in the middle of a packet
-    finally:
-        book.handled.extend(device.handled)
+    while steps:
+        try:
+            _step(book, broker, device, *steps.pop(0))
+        except StoreError:
+            device.e.closed()  # as every driver does: the error may have left in the middle of a packet
     return device
 
 

@@ -35,7 +35,7 @@ def lives(flash, cuts, script=SCRIPT, limit=200):
     started = [False]
 
     def make():
-        device = Device(broker, limit)
+        device = Device(broker, limit, handled=book.handled)
         if started[0]:
             device.connect()
         started[0] = True
@@ -50,7 +50,6 @@ def lives(flash, cuts, script=SCRIPT, limit=200):
         flash.reboot()
     device = live(book, broker, steps, make)
     device.connect()
-    book.handled.extend(device.handled)
     book.check(broker, device)
     return device
 
@@ -100,14 +99,12 @@ def test_full_flash():
         for again in (False, True):
             flash = Flash(room=room)
             book, broker, steps = Book(), Broker(), list(SCRIPT)
-            device = live(book, broker, steps, lambda: Device(broker, 200))
+            device = live(book, broker, steps, lambda to=(broker, book.handled): Device(to[0], 200, handled=to[1]))
             errors += device.store.log.failed
             flash.room = 1 << 30
             if again:
-                device = Device(broker, 200)
+                device = Device(broker, 200, handled=book.handled)
             device.connect()
-            if device.handled not in ([], book.handled):
-                book.handled.extend(device.handled)
             book.check(broker, device)
     assert errors > 100
 

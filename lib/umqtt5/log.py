@@ -14,8 +14,8 @@ It must never tell its caller that a record is written before the file system ha
 
 from micropython import const
 
-from binascii import crc32
 import os
+from binascii import crc32
 
 from .codec import put_vbi
 
@@ -28,7 +28,7 @@ _LAZY = const(256)  # bytes of records that may wait for the next one
 
 
 class Log:
-    """path: of the file. limit: bytes from which on it is written anew (later, where more than half of them is alive).
+    """path: of the file. limit: bytes from which on it is written anew (later, where most of them are alive).
     `snapshot(put)` has to call put(kind, *parts) for all that is alive. `syncs`, `written`: how often the flash was
     written to, and bytes."""
 
@@ -63,10 +63,11 @@ class Log:
         """Write a record (bytes-like parts) and all that waits, through to the flash. The change that it tells must
         be in what snapshot() gives already. Raises OSError: then nothing is promised."""
         if self._stale:
-            return self.rewrite()
+            self.rewrite()
+            return
         try:
             if self._file is None:
-                self._file = open(self.path, "ab", 0)
+                self._file = open(self.path, "ab", 0)  # noqa: SIM115
             if self._lazy:
                 self._write(self._lazy)
                 self._lazy = bytearray()
@@ -75,7 +76,8 @@ class Log:
             self._flush()
         except OSError:
             # What the old file has no room for may fit into a new one: it holds what is alive only.
-            return self.rewrite()
+            self.rewrite()
+            return
         if self._size > self._next:
             self._compact()
 
@@ -103,7 +105,7 @@ class Log:
         self._crc = self._size = 0
         self._lazy = bytearray()
         try:
-            self._file = open(new, "wb", 0)
+            self._file = open(new, "wb", 0)  # noqa: SIM115
             self._put(self._write, BEGIN, (_MAGIC,))
             self.snapshot(self._live)
             self._put(self._write, END, ())
@@ -180,7 +182,7 @@ class Log:
         self._crc = self._size = self.cut = 0
         try:
             left = os.stat(path)[6]
-            f = open(path, "rb")
+            f = open(path, "rb")  # noqa: SIM115
         except OSError:
             return False
         whole = False

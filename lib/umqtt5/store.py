@@ -13,8 +13,10 @@ The order is "write to flash, then send". What each step costs, for a topic of T
     in, QoS 2     8 flushed before PUBREC is sent, 8 before PUBCOMP;  in, QoS 0 and 1: nothing
     by an outbox  14+T+M flushed when put() returns, and 12 instead of the PUBLISH above
 
-On LittleFS a flush is one erase of a data block, and a block of its metadata now and then; the file is written anew
-from `limit` bytes on. Figures: see host_tests/test_flash_wear.py.
+On LittleFS with blocks of 4096 bytes a flush is one erase (measured: QoS 1 out 1.0, QoS 2 out 2.0, QoS 2 in 2.0, by
+an outbox 2.1 a message, metadata and writing anew included) and about 2 KB programmed: it copies the block it goes on
+in. By arithmetic: 512 KB of flash that bear 100,000 erases a block, worn alike, bear 12 million messages at QoS 1,
+6 million at QoS 2. A message at QoS 1 leaves 1.2 KB of garbage on a 64-bit heap, one at QoS 2 1.6 KB.
 
 What is promised: a PUBREC goes out only when its identifier is on flash, which is after the handler has returned
 (method B of 4.3.3): a power cut in a handler, or between its return and the end of that write, delivers the message
@@ -97,8 +99,8 @@ class Store:
         self._held = []  # packet identifiers
         self._filters = {}  # topic filter: options
         self._last = 0
-        # Until session() and attach() have taken them over: {pid: [flags, topic, msg, props]}, the state PUBCOMP where
-        # flags is negative; [pid]; {number: (flags, topic, msg, props)}. Dicts forget the order: see _age.
+        # Until session() and attach() have taken them over: {pid: [flags, topic, msg, props]}, flags negative where
+        # PUBREC has come; [pid]; {number: (flags, topic, msg, props)}. Dicts forget the order: see _by_age.
         self._slots = {}
         self._received = []
         self._waiting = {}
@@ -182,7 +184,7 @@ class Store:
     def _entries(self):
         """What waits in the outbox, in order, with what is being put there, without what is leaving it."""
         waiting = self._waiting
-        if self._outbox:
+        if self._outbox is not None:  # an empty one is false
             found = [entry for entry in self._outbox.entries() if entry[0] != self.moving]
         else:
             found = [(n,) + waiting[n][:2] + waiting[n][2:] + (None,) for n in sorted(waiting)]

@@ -1,0 +1,298 @@
+"""Chaos with a ledger: networks, brokers and devices that fail, and every message numbered and booked.
+
+A client inside MicroPython, the real broker, and between them a proxy that does what networks do (harness/chaos.py).
+The client gets its own messages back, so both directions are booked by the device; a witness that is not the library
+under test books what the broker passed on. At QoS 1 nothing is lost, at QoS 2 each message comes exactly once; first
+times come in order.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import queue
+import random
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from harness.chaos import IN, OUT, Chaos, Fault, after_each_cut_a_whole_one, every_byte, random_faults
+from harness.micropython import DEVICE, ROOT, interpreter
+from harness.peer import Peer
+
+from tools.devbroker import Broker
+
+# Printed where a test fails; UMQTT5_SEED=... runs it again.
+SEED = int(os.environ.get("UMQTT5_SEED") or random.SystemRandom().randrange(1 << 32))
+CLIENTS = ["robust", "aio"]
+_names = itertools.count(1)
+
+
+class Run:
+    """A device script that is told what to do; its JSON lines. Ends, or is killed, with the context."""
+
+    def __init__(self, client, do, port, **told):
+        name = f"chaos{next(_names):03}"
+        self.told = {"do": do, "port": port, "id": name, "topic": name, **told}
+        self.script, self.lines, self.rest = DEVICE / f"chaos_{client}.py", queue.Queue(), []
+
+    def __enter__(self):
+        command, env = interpreter()
+        self.process = subprocess.Popen(
+            [*command, "-X", "heapsize=16M", str(self.script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=ROOT,
+            text=True,
+        )
+        self.process.stdin.write(json.dumps(self.told) + "\n")
+        self.process.stdin.flush()
+        threading.Thread(target=self._read, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait(10)
+
+    def _read(self):
+        with contextlib.suppress(ValueError):
+            for line in self.process.stdout:
+                self.lines.put(line)
+        self.lines.put(None)
+
+    def line(self, seconds=30):
+        """The next JSON line; None at the script's end."""
+        while True:
+            try:
+                line = self.lines.get(timeout=seconds)
+            except queue.Empty:
+                raise AssertionError(f"nothing in {seconds} s; before: {''.join(self.rest)[-2000:]}") from None
+            if line is None:
+                return None
+            if line.startswith("{"):
+                return json.loads(line)
+            self.rest.append(line)
+
+    def until(self, key, seconds=30):
+        """The next line with this key."""
+        while (line := self.line(seconds)) is not None:
+            if key in line:
+                return line
+        raise AssertionError(f"it ended: {''.join(self.rest)[-2000:]}")
+
+
+class Witness:
+    """Books all that the broker passes on about a topic."""
+
+    def __init__(self, port, topic):
+        self.peer, self.got = Peer(port, seconds=60), []
+        self.peer.subscribe(topic, 2)
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        with contextlib.suppress(AssertionError, OSError):
+            while True:
+                self.got.append(self.peer.receive().payload.decode())
+
+    def until(self, payload, seconds=10):
+        end = time.monotonic() + seconds
+        while payload not in self.got[-200:]:
+            assert time.monotonic() < end, f"the witness waits for {payload}; last: {self.got[-3:]}"
+            time.sleep(0.005)
+        self.peer.sock.close()
+        return self.got
+
+
+def check(got, sent):
+    """Nothing lost, nothing invented, the order of first times; at QoS 2 nothing doubled."""
+    twos = [m for m in got if m[0] == "2"]
+    assert len(twos) == len(set(twos)), [m for m in set(twos) if twos.count(m) > 1]
+    assert list(dict.fromkeys(got)) == sent, sorted(set(sent) ^ set(got))[:20]
+
+
+@pytest.fixture(scope="module")
+def mortal():
+    """A broker that these tests may kill."""
+    with Broker(tls=False) as broker:
+        yield broker
+
+
+@pytest.fixture
+def quick_path(tmp_path):
+    """A folder in RAM where there is one: a disk takes 10 ms for a flush, and little happens in a short life."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as path:
+        yield Path(path)
+
+
+# --- every byte
+
+
+def sizes_of_an_exchange(client, port, **login):
+    """How many bytes go each way in one login and exchange."""
+    with Chaos(port) as chaos, Run(client, "every_byte", chaos.port, count=1, **login) as run:
+        run.until("got")
+        return dict(chaos.last.bytes)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_cut_after_every_byte(client, broker, passwords):
+    """SCRAM login, QoS 1 and QoS 2 out and back, DISCONNECT: the connection ends after each byte of it, both ways."""
+    login = {"user": "device1", "password": passwords["device1"]}
+    sizes = sizes_of_an_exchange(client, broker.port, **login)
+    assert sizes[OUT] > 280 and sizes[IN] > 200, sizes
+    cuts = every_byte(sizes)
+
+    def some(part):
+        # The first connection only subscribes.
+        faults = itertools.chain([None], after_each_cut_a_whole_one(part))
+        with Chaos(broker.port, faults) as chaos:
+            # A cut in DISCONNECT is noticed by nobody: the exchange behind it is the one that passes.
+            count = len(part) + 4
+            run = Run(client, "every_byte", chaos.port, count=count, **login)
+            witness = Witness(broker.plain_port, run.told["topic"])
+            with run:
+                got = run.until("got", 60)["got"]
+            sent = [f"{qos}-{n:05}" for n in range(count) for qos in (1, 2)]
+            check(got, sent)
+            check(witness.until(sent[-1]), sent)
+            assert chaos.struck == {"cut": len(part)}, "each cut has happened"
+
+    in_parallel(some, [cuts[i::3] for i in range(3)])
+
+
+def in_parallel(function, arguments):
+    errors = []
+
+    def call(argument):
+        try:
+            function(argument)
+        except BaseException as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=call, args=(a,)) for a in arguments]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if errors:
+        raise errors[0]
+
+
+# --- ten thousand messages
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_ten_thousand_messages(client, broker):
+    """At QoS 1 and at QoS 2, both at once, each through its own bad network."""
+    print("seed", SEED)
+
+    def flood(qos):
+        rng = random.Random(SEED + qos)
+        kinds = ["cut"] * 4 + ["reset", "half", "stall", "drip", "delay"]
+        with Chaos(broker.plain_port, random_faults(rng, 3_000, kinds)) as chaos:
+            run = Run(client, "flood", chaos.port, qos=qos, count=10_000, keepalive=2, timeout=2)
+            witness = Witness(broker.plain_port, run.told["topic"])
+            with run:
+                got = run.until("got", 100)["got"]
+            sent = [f"{qos}-{n:05}" for n in range(10_000)]
+            check(got, sent)
+            check(witness.until(sent[-1]), sent)
+            print(qos, chaos.count, "connections", chaos.struck, len(got) - len(sent), "doubled")
+            assert chaos.count > 30 and chaos.struck["cut"] > 10
+
+    in_parallel(flood, (1, 2))
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_broker_that_is_killed(client, qos, mortal):
+    """kill -9 in the middle of it, with all it knew on its disk (mosquitto 2.0.11 keeps its word only then)."""
+    with Chaos(mortal.plain_port) as chaos, Run(client, "flood", chaos.port, qos=qos, count=3000) as run:
+        run.until("ready")
+        kills = 0
+        for _ in range(3):
+            time.sleep(0.15)  # somewhere in the middle of the flood
+            with chaos.held():
+                mortal.save()
+                mortal.kill()
+                mortal.start()
+            kills += run.process.poll() is None
+        check(run.until("got", 60)["got"], [f"{qos}-{n:05}" for n in range(3000)])
+        assert kills and chaos.count > kills
+
+
+# --- the device is killed
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_device_that_is_killed(client, broker, quick_path):
+    """It comes back on its store: what publish() had taken arrives exactly once, and what it received is counted
+    exactly once."""
+    print("seed", SEED)
+    rng = random.Random(SEED)
+    told = {"store": str(quick_path / "store"), "id": f"mortal-{client}", "topic": f"mortal-{client}"}
+    accepted, sent = [], 0
+    out, into = told["topic"] + "/out", told["topic"] + "/in"
+    witness = Witness(broker.plain_port, out)
+    with Peer(broker.plain_port) as sender:
+        for life in range(25):
+            with Run(client, "lives", broker.plain_port, life=life, end=None, **told) as run:
+                run.until("ready")
+                # Few: mosquitto queues 1000 at most for a client that is away.
+                for _ in range(rng.randrange(30)):
+                    sender.publish(into, b"%d" % sent, 2)
+                    sent += 1
+                time.sleep(rng.uniform(0, 0.03))
+            while (line := run.line()) is not None:
+                assert "wrong" not in line, line
+                accepted += [line["accepted"]] if "accepted" in line else []
+        with Run(client, "lives", broker.plain_port, life="end", end=sent - 1, **told) as run:
+            while (line := run.line()) is not None and "end" not in line:
+                assert "wrong" not in line, line
+            assert line and line["word"] == str(sent - 1), run.rest
+    with Peer(broker.plain_port) as last:
+        last.publish(out, b"END", 2)
+    got = witness.until("END")[:-1]
+    assert len(got) == len(set(got)), "doubled"
+    assert not set(accepted) - set(got), "lost"
+    assert sent > 100 and len(accepted) > 100, (sent, len(accepted))
+    per_life = [[m for m in got if m.startswith(f"{life}-")] for life in range(25)]
+    for life, messages in enumerate(per_life):
+        assert messages == [f"{life}-{n}" for n in range(len(messages))], "the order"
+
+
+# --- the rest
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("way", [OUT, IN])
+def test_a_black_hole_is_found(client, way, broker):
+    """Within 1.5 x keep alive."""
+    keepalive = 2
+    fault = Fault("hole", way, 60)
+    with Chaos(broker.plain_port, [fault]) as chaos, Run(client, "hole", chaos.port, keepalive=keepalive) as run:
+        run.until("ready")
+        fault.at = 0  # from now on, at its next byte
+        run.until("down", 10)
+        found = time.monotonic()
+        assert chaos.struck == {"hole": 1}
+        assert found - chaos.began < 1.5 * keepalive, found - chaos.began
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_nothing_leaks(client, broker, passwords):
+    """500 connections later: no more heap than after ten, and no descriptor more."""
+    login = {"user": "device2", "password": passwords["device2"]}
+    with Run(client, "reconnects", broker.port, count=500, **login) as run:
+        line = run.until("late", 60)
+    (heap, files), (late_heap, late_files) = line["early"], line["late"]
+    assert late_heap <= heap + 64 and late_files == files, line

@@ -1,0 +1,419 @@
+"""The blocking client that stays up: umqtt.robust's class, method for method, over simple.MQTTClient.
+
+Whatever ends the connection, the call that noticed it reconnects and goes on where it was: a message in flight is
+finished (4.4), not published twice; subscriptions are restored where the session is gone, and only there. Between
+attempts it waits as retry.py says, longer each time.
+It must never hide what only a person can cure at the very first login, nor an exception of a message handler's.
+"""
+
+from errno import ENOTCONN
+from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
+
+from .errors import MQTTError, PeerError, Refused
+from .reader import UP
+from .retry import PERMANENT, Backoff, brokers, verdict
+from .session import FREE, PUBCOMP, Subscription, check_filter
+from .simple import MQTTClient as Simple
+
+_ENDED = (OSError, PeerError)  # the connection is gone, and a new one may do better
+_SLICE = 50  # ms between two calls of on_wait()
+
+
+class MQTTClient(Simple):
+    """Takes simple.MQTTClient's arguments, and these. server: also a list of hosts and of (host, port), to be tried
+    in turn. backoff: a retry.Backoff; None: from DELAY s to a minute, after a refusal from one minute to an hour.
+    outbox: an outbox.Outbox; with it publish() and check_msg() never wait for a connection, but for one attempt when
+    it is time for one. store: a store.Store, to survive a power cut.
+    session_expiry: s that the broker keeps the session without a connection; default 3600, or for ever with a store.
+
+    on_event(name, value), beside simple.MQTTClient's: ("connected" or "reconnected", session present), ("down", the
+    error that ended the connection), ("failed", the error of an attempt), ("dropped", topic: the outbox was full)."""
+
+    DELAY = 2  # s: the first wait
+    DEBUG = False
+
+    def __init__(
+        self,
+        client_id,
+        server,
+        port=0,
+        user=None,
+        password=None,
+        keepalive=0,
+        ssl=None,
+        ssl_params={},  # noqa: B006  umqtt's signature; never changed
+        *,
+        backoff=None,
+        outbox=None,
+        **options,
+    ):
+        self._brokers = brokers(server, port, ssl, ssl_params)
+        self._store = store = options.get("store")
+        self._given_expiry = "session_expiry" in options
+        options.setdefault("session_expiry", None if store else 3600)
+        options.setdefault("republish", True)
+        server = self._brokers[0][0]
+        super().__init__(client_id, server, port, user, password, keepalive, ssl, ssl_params, **options)
+        self.server, self.port, self._tls = self._brokers[0]
+        self._backoff = backoff or Backoff(self.DELAY)
+        self._outbox = outbox
+        if outbox is not None:
+            if store:
+                store.attach(outbox)
+            outbox.on_drop = self._dropped
+        self._clean = True
+        self._ever = False  # a login has succeeded
+        self._filters = []  # the topic filters that were subscribed to
+        self._missing = []  # those of them that the broker's session has not
+        self._slot = -1  # the slot of the publish that waits for its answer over reconnects
+        self._wait_ms = 0  # until the next attempt
+        self._failed_at = 0  # ticks
+
+    # --- umqtt.robust's methods
+
+    def delay(self, i):
+        """Wait before the attempt after i failed ones; calls on_wait(). To be replaced where that is not wanted."""
+        until = ticks_add(self._failed_at, self._wait_ms)
+        while self._wait_ms:
+            ms = ticks_diff(until, ticks_ms())
+            if ms <= 0:
+                return
+            if self.on_wait:
+                self.on_wait()
+                ms = min(ms, _SLICE)
+            sleep_ms(ms)
+
+    def log(self, in_reconnect, e):
+        """Prints `e` where DEBUG is set; on_event hears of it anyway."""
+        if self.DEBUG:
+            print("mqtt reconnect: %r" % e if in_reconnect else "mqtt: %r" % e)
+
+    def reconnect(self):
+        """Connect again, for as long as it takes: session present (bool)."""
+        return self._up(False, None)
+
+    def connect(self, clean_session=None, timeout=None):
+        """Log in; tries for as long as it takes, or `timeout` s (then it raises the last attempt's OSError). Returns
+        session present. clean_session: None: True without a store, False with one.
+
+        Raises, where it never was connected: what no waiting cures (wrong password, banned, wrong method ...)."""
+        self._clean = self._store is None if clean_session is None else clean_session
+        return self._up(self._clean, timeout)
+
+    def disconnect(self, reason=0, props=None, session_expiry=None):
+        """As simple.MQTTClient's. After connect(clean_session=True) the session ends, unless session_expiry was
+        given, here or to the client. With a store: all is on flash."""
+        if session_expiry is None and self._clean and not self._given_expiry:
+            session_expiry = 0
+        try:
+            super().disconnect(reason, props, session_expiry)
+        finally:
+            if self._store:
+                self._store.flush()
+
+    def publish(self, topic, msg, retain=False, qos=0, props=None, wait=True):
+        """As simple.MQTTClient's, over any number of connections; in a message handler it does not reconnect, but
+        raises OSError.
+
+        With an outbox, and no connection: the message waits there, and publish() returns; ResourceError where the
+        outbox is full and says so."""
+        e = self._engine
+        flags = qos << 1 | (1 if retain else 0)
+        while True:
+            i = -1
+            try:
+                if self._outbox is not None and self._put(topic, msg, flags, props):
+                    return
+                if self.sock is None:
+                    raise OSError(ENOTCONN, "not connected")
+                if e.left or e.next():
+                    self._flush(None)
+                if qos:
+                    self._room()
+                e.out_topic = topic
+                e.out_msg = msg
+                e.out_props = props
+                e.out_flags = flags
+                i = e.publish()
+                if i < 0 or e.in_handler or not wait:
+                    if i >= 0:
+                        e.session.release(i)
+                    self._flush(None)
+                    return
+            except _ENDED as x:
+                self._lost(x)
+                if self._outbox is None:
+                    self.reconnect()
+                if i >= 0:
+                    return  # it is in flight: sent again by itself
+                continue
+            self._doing = "PUBACK" if qos == 1 else "PUBREC or PUBCOMP"
+            self._finish(i, self._until)
+            return
+
+    def wait_msg(self):
+        """As simple.MQTTClient's, over any number of connections."""
+        while True:
+            try:
+                if self.sock is not None:
+                    if self._missing:
+                        self._restore()  # a handler raised in the middle of it
+                    return super().wait_msg()
+            except _ENDED as x:
+                self._lost(x)
+            self.reconnect()
+
+    def check_msg(self):
+        """As simple.MQTTClient's. Without a connection it reconnects; with an outbox only when it is time to, and
+        returns None."""
+        while True:
+            try:
+                if self.sock is not None:
+                    if self._missing:
+                        self._restore()
+                    return super().check_msg()
+            except _ENDED as x:
+                self._lost(x)
+            if self._outbox is not None:
+                self._try()
+                return None
+            self.reconnect()
+
+    # --- simple.MQTTClient's that have something to restore
+
+    def subscribe(self, topic, qos=0, handler=None, **options):
+        """As simple.MQTTClient's, over any number of connections; restored where the broker has forgotten the
+        session. Where a session was resumed after a reboot, and the store says that it has this subscription, nothing
+        is sent: returns `qos` then."""
+        filter = check_filter(topic)
+        store = self._store
+        while True:
+            if store:
+                new = self._subscription(filter, qos, handler, options)
+                if not store.has(new):
+                    store.unsubscribed(filter)
+                elif self._engine.state == UP and not self._engine.known_session:
+                    self._engine.session.add(new)
+                    self._remember(filter)
+                    return qos
+            try:
+                granted = super().subscribe(topic, qos, handler, **options)
+                break
+            except _ENDED as x:
+                self._lost(x)
+            self.reconnect()
+        self._remember(filter)
+        if store:
+            store.subscribed(self._engine.session.get(filter))
+        return granted
+
+    def unsubscribe(self, topic, props=None):
+        filter = check_filter(topic)
+        if self._store:
+            self._store.unsubscribed(filter)
+        if filter in self._filters:
+            self._filters.remove(filter)
+        if filter in self._missing:
+            self._missing.remove(filter)
+        while True:
+            try:
+                return super().unsubscribe(topic, props)
+            except _ENDED as x:
+                self._lost(x)
+            self.reconnect()
+
+    def flush(self, timeout=None):
+        """Wait until all that was published is acknowledged, and on flash where there is a store: before deep sleep.
+        timeout: s; then OSError(ETIMEDOUT)."""
+        deadline = None if timeout is None else ticks_add(ticks_ms(), int(timeout * 1000))
+        while self._engine.session.sending or self._outbox:
+            try:
+                if self.sock is not None:
+                    self._doing = "flush"
+                    self._turn(deadline)
+                    continue
+            except _ENDED as x:
+                self._lost(x)
+            left = None if deadline is None else ticks_diff(deadline, ticks_ms()) / 1000
+            self._up(False, left)
+        if self.sock is not None:
+            self._flush(deadline)
+        if self._store:
+            self._store.flush()
+
+    # --- small parts
+
+    def _subscription(self, filter, qos, handler, options):
+        s = self._engine.session
+        flags = qos | (4 if options.get("no_local") else 0) | (8 if options.get("retain_as_published") else 0)
+        flags |= options.get("retain_handling", 0) << 4
+        ident = options.get("id")
+        if ident is None:
+            ident = s.next_id() if handler else 0
+        return Subscription(ident, filter, handler, flags, self._engine.properties(options.get("props"), 8))
+
+    def _remember(self, filter):
+        if filter not in self._filters:
+            self._filters.append(filter)
+        if filter in self._missing:
+            self._missing.remove(filter)
+
+    def _lost(self, x):
+        """The connection has ended with x; raises x where it has not: then it is a handler's, or a handler must not
+        wait for a new one."""
+        e = self._engine
+        if e.in_handler or (e.state == UP and self.sock is not None):
+            raise x
+        self.log(False, x)
+        if self._ever and self._backoff.since is not None:
+            self._pause(x)
+            e.tell("down", x)
+
+    def _pause(self, x):
+        self._failed_at = ticks_ms()
+        self._wait_ms = self._backoff.wait(x, self._failed_at)
+
+    def _up(self, clean, timeout):
+        """Connect, for as long as it takes or `timeout` s."""
+        if self._engine.in_handler:
+            raise RuntimeError("not inside a message handler")
+        until = None if timeout is None else ticks_add(ticks_ms(), int(timeout * 1000))
+        i = 0
+        while True:
+            if self._ever or i:
+                if until is not None:
+                    self._wait_ms = min(self._wait_ms, max(0, ticks_diff(until, self._failed_at)))
+                self.delay(i)
+            left = None if until is None else ticks_diff(until, ticks_ms()) / 1000
+            try:
+                return self._attempt(clean, left)
+            except (OSError, MQTTError, MemoryError) as x:
+                if self._hopeless(x) or (left is not None and ticks_diff(until, ticks_ms()) <= 0):
+                    raise
+                self.log(True, x)
+            i += 1
+
+    def _try(self):
+        """One attempt, if it is time for it."""
+        if not self._ever or self._engine.in_handler:
+            return
+        if not self._wait_ms or ticks_diff(ticks_ms(), self._failed_at) >= self._wait_ms:
+            try:
+                self._attempt(False, None)
+            except (OSError, MQTTError, MemoryError) as x:
+                if self._hopeless(x):
+                    raise
+                self.log(True, x)
+
+    def _hopeless(self, x):
+        """True where x is to be raised: for a person, or for the application (its flash is full; its handler's)."""
+        if self.sock is not None and self._engine.state == UP:
+            return True
+        self._pause(x)
+        self._engine.tell("failed", x)
+        if len(self._brokers) > 1:
+            self._brokers.append(self._brokers.pop(0))
+            self.server, self.port, self._tls = self._brokers[0]
+        return (verdict(x) == PERMANENT and not self._ever) or bool(self._store and self._store.log.failed)
+
+    def _attempt(self, clean, timeout):
+        e = self._engine
+        present = super().connect(clean, timeout)
+        self._backoff.up(ticks_ms())
+        self._wait_ms = 0
+        first = not self._ever
+        self._ever = True
+        # The answer to a publish that waits may come while subscriptions are restored.
+        i = self._slot
+        if i >= 0 and FREE < e.session.state[i] <= PUBCOMP:
+            e.session.waited[i] = 1
+        if not present:
+            self._missing = list(self._filters)
+        self._restore()
+        e.tell("connected" if first else "reconnected", present)
+        if self._outbox:
+            self._feed()
+        return present
+
+    def _restore(self):
+        """Subscribe again to what the broker's session has not."""
+        e = self._engine
+        while self._missing:
+            s = e.session.get(self._missing[0])
+            if s:
+                deadline = self._deadline()
+                self._flush(deadline)
+                self._doing = "SUBACK"
+                try:
+                    i = e.subscribe(s)
+                    e.session.add(s)  # anew: its number belongs to the new session now
+                    super()._finish(i, deadline)
+                    if self._store:
+                        self._store.subscribed(s)
+                except Refused as x:
+                    e.tell("refused", (s.filter, x.reason))
+            del self._missing[0]
+
+    def _finish(self, i, deadline):
+        e = self._engine
+        s = e.session
+        if s.state[i] > PUBCOMP:  # SUBACK, UNSUBACK: these are repeated by their callers
+            return super()._finish(i, deadline)
+        pid = s.pid[i]
+        while True:
+            try:
+                return super()._finish(i, deadline)
+            except _ENDED as x:
+                self._lost(x)
+            if self._outbox is not None:
+                return 0  # it is in flight, and nobody waits for it
+            self._slot = i
+            try:
+                self.reconnect()
+            finally:
+                self._slot = -1
+            if s.pid[i] != pid or s.state[i] == FREE:
+                return 0  # answered meanwhile; a refusal was told to on_event
+            deadline = self._deadline()
+
+    # --- the outbox
+
+    def _put(self, topic, msg, flags, props):
+        """Let a message wait in the outbox where there is no connection, or where others wait before it. False: it
+        may go out at once; or it must wait for room, and there is none."""
+        e = self._engine
+        o = self._outbox
+        if self.sock is None:
+            self._try()
+        elif len(o):
+            self._feed()
+        if self.sock is not None and not len(o):
+            return False
+        topic = e.topic(topic)
+        props = e.properties(props, 3)
+        while o.put(topic, msg, flags, props) < 0:
+            if e.in_handler:
+                raise OSError(ENOTCONN, "the outbox is full")
+            if self.sock is None:
+                self.reconnect()
+            else:
+                self._turn(None)
+        return True
+
+    def _feed(self):
+        e = self._engine
+        while e.state == UP and len(self._outbox):
+            if e.left:
+                self._flush(None)
+            elif not self._outbox.feed(e):
+                return
+        if e.left:
+            self._flush(None)
+
+    def _receive(self, deadline):
+        if self._outbox and self._engine.state == UP and not self._engine.in_handler:
+            self._feed()
+        return super()._receive(deadline)
+
+    def _dropped(self, entry):
+        self._engine.tell("dropped", entry[2])
