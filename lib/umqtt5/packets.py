@@ -477,7 +477,7 @@ class Packets:
     def again(self, msg):
         """What tx holds, at QoS > 0, with another payload: its slot. -1 where that cannot be done so; start_publish()
         knows how, or why not."""
-        if not self.quota or self.session.sending >= self.session.size:
+        if not self.quota or self.session.sending >= self.session.size or self.store:
             return -1
         n = refill(self, msg)
         if not n:
@@ -493,20 +493,14 @@ class Packets:
             n = self.session.pid[i]
             self.tx[4 + self.tx[3]] = n >> 8  # behind the topic
             self.tx[5 + self.tx[3]] = n & 0xFF
-            try:
-                self.session.hold(i, self)
-            except:  # a name would put the frame on the heap
-                self.left = 0
-                self._give_back(i)
-                raise
+            self.session.hold(i, self)
             self._charge(i)
         return i
 
     def _charge(self, i):
-        """Slot i holds the PUBLISH that goes out now."""
-        s = self.session
+        """The PUBLISH that slot i holds goes out now."""
         self.quota -= 1
-        s.charged[i] = 1
+        self.session.charged[i] = 1
 
     def _no_room(self):
         text = "too many messages in flight: receive_maximum=%d, the broker's %d"

@@ -148,7 +148,7 @@ class MQTTClient(Simple):
                     return  # it is in flight: sent again by itself
                 continue
             self._doing = "PUBACK" if qos == 1 else "PUBREC or PUBCOMP"
-            self._finish(i, self._until)
+            self._finish(i)
             return
 
     def wait_msg(self):
@@ -341,28 +341,28 @@ class MQTTClient(Simple):
         while self._missing:
             s = e.session.get(self._missing[0])
             if s:
-                deadline = self._deadline()
-                self._flush(deadline)
+                self._until = self._deadline()
+                self._flush(self._until)
                 self._doing = "SUBACK"
                 try:
                     i = e.subscribe(s)
                     e.session.add(s)  # anew: its number belongs to the new session now
-                    super()._finish(i, deadline)
+                    super()._finish(i)
                     if self._store:
                         self._store.subscribed(s)
                 except Refused as x:
                     e.tell("refused", (s.filter, x.reason))
             del self._missing[0]
 
-    def _finish(self, i, deadline):
+    def _finish(self, i):
         e = self._engine
         s = e.session
         if s.state[i] > PUBCOMP:  # SUBACK, UNSUBACK: these are repeated by their callers
-            return super()._finish(i, deadline)
+            return super()._finish(i)
         pid = s.pid[i]
         while True:
             try:
-                return super()._finish(i, deadline)
+                return super()._finish(i)
             except _ENDED as x:
                 self._lost(x)
             if self._outbox is not None:
@@ -374,7 +374,7 @@ class MQTTClient(Simple):
                 self._slot = -1
             if s.pid[i] != pid or s.state[i] == FREE:
                 return 0  # answered meanwhile; a refusal was told to on_event
-            deadline = self._deadline()
+            self._until = self._deadline()
 
     # --- the outbox
 
