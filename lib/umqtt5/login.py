@@ -59,6 +59,7 @@ class Login(Reader):
         self.redirect = None  # (0x9C or 0x9D, Server Reference): where the broker has sent us
         self.will = None  # (flags, props, topic, msg)
         self.exchange = None
+        self.authenticating = False  # True while a re-authentication runs
         self.held = False  # a re-authentication holds back what we send: build no packet, wait
         self.reauth_every = 0  # ms; 0: never by itself
         self.reauth_hold = True
@@ -97,11 +98,6 @@ class Login(Reader):
         except BaseException:
             self.broke()
             raise
-
-    @property
-    def authenticating(self):
-        """True while a re-authentication runs."""
-        return self.exchange is not None and self.state == UP
 
     def reauthenticate(self, mechanism, now):
         """Start a re-authentication (4.12.1); mechanism None: the one of the login. See reauth.py. ValueError: not
@@ -239,10 +235,10 @@ class Login(Reader):
             i = s.oldest(age)
         self.anew = True
 
-    def _granted(self, at, n, ident, default):
+    def _granted(self, at, n, ident, value):
         i = find(self.rx, at, n, ident)
         if i < 0:
-            return default
+            return value
         return (
             self.rx[i]
             if 0x24 <= ident <= 0x25 or ident >= 0x28

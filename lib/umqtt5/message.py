@@ -30,7 +30,8 @@ class Message:
     """A message received. Valid until the handler returns: `buf` is the client's own buffer.
 
     Without allocation: the payload is buf[start:end]; `qos`, `retain`, `dup`. Made when asked for: `topic` and
-    `payload` (bytes), `text` (str), `props` (a new dict, see props.decode). copy() makes one to keep."""
+    `payload` (bytes), `text` (str; ValueError where it is not UTF-8), `props` (a new dict, see props.decode).
+    copy() makes one to keep."""
 
     def __init__(self, buf):
         self.buf = self.topic_buf = buf
@@ -41,43 +42,43 @@ class Message:
 
     # --- parsing, by the engine: a PUBLISH of n bytes lies in `buf`
 
-    def begin(self, h):
+    def begin(self, header):
         """The fixed header's first byte."""
-        self.qos = h >> 1 & 3
-        self.retain = h & 1 == 1
-        self.dup = h & 8 == 8
+        self.qos = header >> 1 & 3
+        self.retain = header & 1 == 1
+        self.dup = header & 8 == 8
         if self.qos == 3 or (self.dup and not self.qos):  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
             raise MalformedPacket("PUBLISH flags")
 
-    def is_usual(self, s, h, n):
-        """Whether it is one for subscription `s` alone, without further properties, at QoS 0 or 1: then it is parsed,
-        in fewer steps and with no check less."""
-        i = s.size
-        if h & 0xFE == 0x30:
-            if n < i or self.buf.find(s.whole, 0, i):
+    def is_usual(self, subscription, header, n):
+        """Whether it is one for this subscription alone, without further properties, at QoS 0 or 1: then it is
+        parsed, in fewer steps and with no check less."""
+        i = subscription.size
+        if header & 0xFE == 0x30:
+            if n < i or self.buf.find(subscription.whole, 0, i):
                 return False
-        elif h & 0xF6 != 0x32 or n < i + 2 or not self._begins_at_qos1(s):
+        elif header & 0xF6 != 0x32 or n < i + 2 or not self._begins_at_qos1(subscription):
             return False
         else:
             i += 2
-        self.qos = h >> 1 & 3
-        self.dup = h & 8 == 8
-        self.retain = h & 1 == 1
+        self.qos = header >> 1 & 3
+        self.dup = header & 8 == 8
+        self.retain = header & 1 == 1
         self.topic_buf = self.buf
         self.topic_start = 2
-        self.topic_end = len(s.head)
-        self.props_start = i - 2 if s.id else i
+        self.topic_end = len(subscription.head)
+        self.props_start = i - 2 if subscription.id else i
         self.start = i
         self.end = n
         return True
 
-    def _begins_at_qos1(self, s):
+    def _begins_at_qos1(self, subscription):
         buf = self.buf
-        i = len(s.head)
-        if buf.find(s.head, 0, i):
+        i = len(subscription.head)
+        if buf.find(subscription.head, 0, i):
             return False
-        if s.id:
-            return buf[i + 2] == 2 and buf[i + 3] == 0x0B and buf[i + 4] == s.id
+        if subscription.id:
+            return buf[i + 2] == 2 and buf[i + 3] == 0x0B and buf[i + 4] == subscription.id
         return not buf[i + 2]
 
     def parse_topic(self, n, subscriptions):
@@ -114,24 +115,20 @@ class Message:
 
     # --- what a handler asks
 
-    @property
-    def topic(self):
-        return bytes(self.topic_buf[self.topic_start : self.topic_end])
+    def __getattr__(self, name):
+        # Not properties: where a class has one, MicroPython searches all tables at each attribute that is set. That
+        # was a third of the time that a message takes.
+        if name == "topic":
+            return bytes(self.topic_buf[self.topic_start : self.topic_end])
+        if name == "payload":
+            return bytes(self.buf[self.start : self.end])
+        if name == "text":
+            return str(self.payload, "utf-8")  # UnicodeError is a ValueError
+        if name == "props":
+            from .props import decode
 
-    @property
-    def payload(self):
-        return bytes(self.buf[self.start : self.end])
-
-    @property
-    def props(self):
-        from .props import decode
-
-        return decode(self.buf, self.props_start, self.start)
-
-    @property
-    def text(self):
-        """The payload as str, made when asked for. UnicodeError (a ValueError) where it is not UTF-8."""
-        return str(self.payload, "utf-8")
+            return decode(self.buf, self.props_start, self.start)
+        raise AttributeError(name)
 
     def check_format(self):
         """Check the Payload Format Indicator on demand (3.3.2.3.2): raises Reject(0x99) where it says UTF-8 and the
@@ -160,11 +157,11 @@ class Message:
         m.dup = self.dup
         return m
 
-    def check_numbers(self, top):
-        """ProtocolError for a Subscription Identifier above `top`, the largest that was ever sent (3.3.4)."""
+    def check_numbers(self, n):
+        """ProtocolError for a Subscription Identifier above `n`, the largest that was ever sent (3.3.4)."""
         i = self.props_start
         while i < self.start:
-            if self.buf[i] == 0x0B and vbi(self.buf, i + 1, self.start) > top:
+            if self.buf[i] == 0x0B and vbi(self.buf, i + 1, self.start) > n:
                 raise ProtocolError("a subscription identifier that was never sent")
             i = skip(self.buf, i)
 
@@ -180,12 +177,12 @@ class Message:
             session.usual = None
         return found > 0
 
-    def _hand(self, session, number):
+    def _hand(self, session, ident):
         found = i = 0
         while i < len(session.subscriptions):
             s = session.subscriptions[i]
-            if s.id == number and s.handler:
-                if s.head and number < 128:
+            if s.id == ident and s.handler:
+                if s.head and ident < 128:
                     session.usual = s
                 s.handler(self)
                 found += 1
@@ -211,10 +208,10 @@ class Message:
         if found != 1:
             session.usual = None
 
-    def _matches(self, s):
-        if s.head and self.topic_start:  # it lies in rx
-            return self.topic_end == len(s.head) and self._begins(s.head, self.topic_end)
-        return matches(s.match, self.topic_buf, self.topic_start, self.topic_end)
+    def _matches(self, subscription):
+        if subscription.head and self.topic_start:  # it lies in rx
+            return self.topic_end == len(subscription.head) and self._begins(subscription.head, self.topic_end)
+        return matches(subscription.match, self.topic_buf, self.topic_start, self.topic_end)
 
     def solicited(self, subscriptions):
         """Whether any of our subscriptions asked for it."""

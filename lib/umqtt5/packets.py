@@ -344,9 +344,9 @@ class Packets:
         """Whether the next PUBLISH to this topic will look the same: not before its alias stands for it."""
         return not self.alias_limit or len(self.out_topic) < 4 or not self.tx[3]
 
-    def prepare(self, owner, at):
-        """tx holds a PUBLISH of `owner` whose payload begins at `at`."""
-        self.prepared = owner
+    def prepare(self, publisher, at):
+        """tx holds a PUBLISH of `publisher` whose payload begins at `at`."""
+        self.prepared = publisher
         self.prepared_flags = self.out_flags
         self.prepared_at = at
 
@@ -387,11 +387,11 @@ class Packets:
             return n
         return i
 
-    def put_encoded(self, owner):
-        """The PUBLISH of out_msg and out_flags at QoS 0, with topic and properties as its Publisher, `owner`, encoded
-        them. False where it does not fit tx, or is too large for the broker: nothing is built."""
+    def put_encoded(self, publisher):
+        """The PUBLISH of out_msg and out_flags at QoS 0, with topic and properties as `publisher` has encoded them.
+        False where it does not fit tx, or is too large for the broker: nothing is built."""
         tx = self.tx
-        head = owner.head
+        head = publisher.head
         n = len(head) + len(self.out_msg)
         i = 2 if n < 128 else 1 + vbi_size(n)
         if i + n > len(tx) or i + n > self.max_out:
@@ -409,7 +409,7 @@ class Packets:
         self.left = n
         self.prepared = None
         if n < 130 and not self.pending:
-            self.prepare(owner, i)
+            self.prepare(publisher, i)
         return True
 
     def _resend(self):

@@ -121,6 +121,21 @@ class Engine(Login):
         # has the PUBREC, not the PUBCOMP; half of a long queue can be open at once.
         self.grace = 1000
 
+    # What runs for each message is found in this table, the first that is searched, not in the third or fourth.
+    start_publish = Packets.start_publish
+    again = Packets.again
+    put_publish = Packets.put_publish
+    may_publish = Packets.may_publish
+    wrote = Packets.wrote
+    next = Packets.next
+    _charge = Packets._charge
+    _put_topic = Packets._put_topic
+    _put_props = Packets._put_props
+    _outgoing_alias = Packets._outgoing_alias
+    _ack = Packets._ack
+    pull = Reader.pull
+    timer = Reader.timer
+
     # --- packets in: each function gets the length of rx[:n]
 
     def _pingresp(self, n):  # 3.13
@@ -130,21 +145,21 @@ class Engine(Login):
         return 0
 
     def _publish(self, n):  # 3.3
-        m = self.message
+        message = self.message
         s = self.session.usual
-        if s is not None and self.size == n and m.is_usual(s, self.head[0], n):
-            if m.qos:
-                return self._publish1_usual(s.handler or self.to_callback, m)
+        if s is not None and self.size == n and message.is_usual(s, self.head[0], n):
+            if message.qos:
+                return self._publish1_usual(s.handler or self.to_callback, message)
             n = self.head[0]
             _hand(self, s.handler or self.to_callback)
             return n
-        m.begin(self.head[0])
-        return self._publish_any(m, n)
+        message.begin(self.head[0])
+        return self._publish_any(message, n)
 
-    def _publish1_usual(self, handler, m):
-        pid = u16(self.rx, m.topic_end)
+    def _publish1_usual(self, handler, message):
+        pid = u16(self.rx, message.topic_end)
         if not pid or self.session.receiving or self.owed >= self.session.size:
-            return self._publish_any(m, m.end)
+            return self._publish_any(message, message.end)
         h = self.head[0]
         self.owed += 1
         handler = _hand(self, handler)  # from here on the reason
@@ -156,52 +171,54 @@ class Engine(Login):
                 self._ack(0x40, 0, pid)
         return h
 
-    def _publish_any(self, m, n):
+    def _publish_any(self, message, n):
         if self.size > n:
             self._must_fit(2 + u16(self.rx, 0))
-        i = m.parse_topic(n, self.session.subscriptions)
+        i = message.parse_topic(n, self.session.subscriptions)
         pid = 0
-        if m.qos:
+        if message.qos:
             pid = self._pid(i, n)
             i += 2
         if self.size > n:
             self._must_fit(i)
             self._props_must_fit(i, n)
-        m.parse_props(i, n)
-        if m.topic_end == 2 or m.props_start < m.start:
-            self._check_publish(m)
+        message.parse_props(i, n)
+        if message.topic_end == 2 or message.props_start < message.start:
+            self._check_publish(message)
         if self.size > n:
-            return self._oversized(m.qos, pid)
-        if m.qos > self.max_qos and self.known_session and not m.solicited(self.session.subscriptions):  # 3.3.4
+            return self._oversized(message.qos, pid)
+        if (
+            message.qos > self.max_qos and self.known_session and not message.solicited(self.session.subscriptions)
+        ):  # 3.3.4
             raise ProtocolError("a message that nobody asked for, above the maximum QoS", 0x9B)
-        if not m.qos:
+        if not message.qos:
             _hand(self, self.to_handlers)
             return self.head[0]
-        return self._publish1(m, pid) if m.qos == 1 else self._publish2(m, pid)
+        return self._publish1(message, pid) if message.qos == 1 else self._publish2(message, pid)
 
-    def _check_publish(self, m):
+    def _check_publish(self, message):
         """Topic alias and Subscription Identifiers."""
-        i = find(self.rx, m.props_start, m.start, 0x23)
+        i = find(self.rx, message.props_start, message.start, 0x23)
         if i >= 0:
-            self._incoming_alias(m, u16(self.rx, i))
-        elif m.topic_end == 2:
+            self._incoming_alias(message, u16(self.rx, i))
+        elif message.topic_end == 2:
             raise ProtocolError("PUBLISH with neither topic nor alias")
         if self.known_session:
-            m.check_numbers(self.session.top_id)
+            message.check_numbers(self.session.top_id)
 
-    def _incoming_alias(self, m, alias):  # 3.3.2.3.4. Allocates when an alias gets a new topic.
-        if alias > self.alias_maximum:
-            raise ProtocolError("topic alias %d, topic_alias_maximum is %d" % (alias, self.alias_maximum), 0x94)
-        if m.topic_end > 2:
-            self.topics[alias] = m.topic
-        elif self.topics[alias] is None:
+    def _incoming_alias(self, message, ident):  # 3.3.2.3.4. Allocates when an alias gets a new topic.
+        if ident > self.alias_maximum:
+            raise ProtocolError("topic alias %d, topic_alias_maximum is %d" % (ident, self.alias_maximum), 0x94)
+        if message.topic_end > 2:
+            self.topics[ident] = message.topic
+        elif self.topics[ident] is None:
             raise ProtocolError("a topic alias that was never given a topic")
         else:
-            m.topic_buf = self.topics[alias]
-            m.topic_start = 0
-            m.topic_end = len(m.topic_buf)
+            message.topic_buf = self.topics[ident]
+            message.topic_start = 0
+            message.topic_end = len(message.topic_buf)
 
-    def _publish1(self, m, pid):  # 4.3.2
+    def _publish1(self, message, pid):  # 4.3.2
         if self.session.place(pid) >= 0:
             self._ack(0x40, 0x91, pid)  # 2.2.1: in use, by a message at QoS 2
             return 0
@@ -243,7 +260,7 @@ class Engine(Login):
         if self.owed > self.session.size + self.grace:
             raise ProtocolError("more than receive_maximum=%d unacknowledged messages" % self.session.size, 0x93)
 
-    def _publish2(self, m, pid):  # 4.3.3
+    def _publish2(self, message, pid):  # 4.3.3
         i = self.session.place(pid)
         if i >= 0:  # delivered before: only the acknowledgement is repeated
             if not self.session.counted[i]:
@@ -253,21 +270,21 @@ class Engine(Login):
             return 0
         self._owe(1)
         i = self.head[0]
-        m = _hand(self, self.to_handlers)  # from here on the reason
-        if m < 0x80:
+        message = _hand(self, self.to_handlers)  # from here on the reason
+        if message < 0x80:
             self.session.receive(pid)
         else:
             self.owed -= 1
         if self.state == UP:
-            self._answer_with(0x50, m, pid)
+            self._answer_with(0x50, message, pid)
         return i
 
     def _answer_with(self, header, reason, pid):
         self._ack(header, reason, pid, self.reject_props if reason else b"")
 
-    def _call_back(self, m):
+    def _call_back(self, message):
         if self.callback:
-            self.callback(m.topic, m.payload)
+            self.callback(message.topic, message.payload)
 
     def _rejected(self):
         reject = Reject.latest or Reject()
@@ -275,13 +292,13 @@ class Engine(Login):
         self.reject_props = self.properties(reject.props, 4)
         return reject.reason
 
-    def _dispatch(self, m):
+    def _dispatch(self, message):
         s = self.session
         # Not by number in a session that another life of this device has made: its numbers may be others.
-        if self.known_session and m.props_start < m.start and m.by_number(s):
+        if self.known_session and message.props_start < message.start and message.by_number(s):
             return
         s.usual = None
-        m.by_filter(s, not (self.known_session and self.identifiers), self.callback)
+        message.by_filter(s, not (self.known_session and self.identifiers), self.callback)
 
     def _answer(self, n, packet):
         """Parse PUBACK, PUBREC, PUBREL, PUBCOMP (3.4.2): the packet identifier. The reason is `self.said_reason`.
@@ -494,12 +511,3 @@ Engine.handlers = (
     Engine._disconnect,
     Engine._auth,
 )
-
-# What runs for each message is found in the first table that is searched, not in the third or fourth.
-for _base, _names in (
-    (Packets, ("start_publish", "again", "put_publish", "_charge", "_put_topic", "_put_props", "_outgoing_alias")),
-    (Packets, ("may_publish", "wrote", "next", "_ack", "_next_ack")),
-    (Reader, ("pull", "timer")),
-):
-    for _name in _names:
-        setattr(Engine, _name, getattr(_base, _name))

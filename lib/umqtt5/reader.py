@@ -48,7 +48,9 @@ class Reader(Packets):
         # Where a body that comes in pieces goes on: readinto() takes no offset. A multiple of _SCRATCH.
         self.step = max(_SCRATCH, (rx_size // _VIEWS + _SCRATCH - 1) // _SCRATCH * _SCRATCH)
         view = memoryview(self.rx)
-        self.views = [view[i:] for i in range(0, rx_size, self.step)]
+        self.views = []
+        for i in range(0, rx_size, self.step):
+            self.views.append(view[i:])
         self.max_packet = max_packet  # what we announce; None: nothing
         self.timeout = timeout  # ms
         self.keepalive = 0  # s
@@ -67,14 +69,14 @@ class Reader(Packets):
 
     # --- what the driver calls
 
-    def pull(self, stream, now):
-        """Read what is needed next by stream.readinto(buffer, n), and deal with it: one packet at most. now:
+    def pull(self, sock, now):
+        """Read what is needed next by sock.readinto(buffer, n), and deal with it: one packet at most. now:
         ticks, ms. Returns the first byte of a PUBLISH dealt with, 0 after anything else, None where nothing more has
         come, False where the stream has ended.
 
         Raises what is wrong with the packet, or what a handler raised: the driver calls broke() then. There is no
         `try` here: it would put the frame on the heap."""
-        n = stream.readinto(self.into, self.need)
+        n = sock.readinto(self.into, self.need)
         if not n:
             return None if n is None else False
         self.last_rx = now
@@ -87,7 +89,7 @@ class Reader(Packets):
             return self._got(2)
         self.size = n
         if n:
-            n = stream.readinto(self.rx, n)
+            n = sock.readinto(self.rx, n)
             if n != self.size:
                 self._body(self.size)
                 return self._got(n) if n else None  # its end shows at the next read
@@ -212,6 +214,7 @@ class Reader(Packets):
         if self.state == CONNECTING or self.state == FAILED:
             self.wipe()
         self.state = CLOSED
+        self.authenticating = False
         self.quick = -1
         self.prepared = None
         self.exchange = None
@@ -301,6 +304,7 @@ class Reader(Packets):
     def _failed(self, parting):
         """An error of the connection's (not one of a handler's) is about to be raised, or is on its way."""
         self.state = FAILED
+        self.authenticating = False
         self.quick = -1
         self.prepared = None
         self.exchange = None
@@ -311,12 +315,12 @@ class Reader(Packets):
         self._failed(0)  # nobody would hear it
         raise OSError(ETIMEDOUT, what + " did not come")
 
-    def tell(self, event, value):
-        """on_event(event, value): something that no call of the application's can report.
+    def tell(self, name, value):
+        """on_event(name, value): something that no call of the application's can report.
 
         "oversized": bytes of a PUBLISH larger than rx. "refused": (topic, reason), a publish that nobody waits for.
         After a reconnect with the session gone: "lost": (topic, msg), not acknowledged; "unconfirmed": the topic of a
         message at QoS 2 that the broker had received, but not confirmed. "unproven": how many messages came before
         the proof of a server that gives it late (server_proof="reauth"), and were dropped."""
         if self.on_event:
-            self.on_event(event, value)
+            self.on_event(name, value)

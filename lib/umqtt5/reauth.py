@@ -43,6 +43,7 @@ def start(engine, mechanism, now):
     if mechanism.name != ours.name:  # [MQTT-4.12.1-1]
         raise ValueError("reauthenticate: by %s; the login was by %s" % (mechanism.name, ours.name))
     engine.exchange = Again(engine, mechanism, now)
+    engine.authenticating = True
     engine.prepared = None
 
 
@@ -216,6 +217,7 @@ class Again(_Again):
 
     def leave(self):
         self.engine.exchange = None
+        self.engine.authenticating = False
         self.aside(list(self.front))
         if self.engine.reauth_every:
             arm(self.engine, self.since)

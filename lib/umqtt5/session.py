@@ -189,15 +189,15 @@ class Session:
         self.received[i] = 0
         self.receiving -= 1
 
-    def oldest(self, after):
+    def oldest(self, n):
         """The next slot in flight, in the order in which they were sent, behind the one whose age (see below) is
-        `after`: an index or -1. For resending (4.4): start with after=65536."""
+        `n`: an index or -1. For resending (4.4): start with n=65536."""
         best = -1
         age = 0
         for i in range(len(self.state)):
             if PUBACK <= self.state[i] <= PUBCOMP:
                 a = (self.last - self.pid[i]) % 65535
-                if age <= a < after:
+                if age <= a < n:
                     age = a
                     best = i
         return best

@@ -40,7 +40,13 @@ class MQTTClient:
     reauth_every: s; the client re-authenticates by itself when so much time has passed since it did last, from within
     any wait (0: never). reauth_hold: our packets wait meanwhile, since mosquitto 2.0 can take none; False: they flow.
     on_event: called with (name, value), what no call can report: see reader.Reader.tell().
-    Raises ValueError for arguments that do not go together."""
+    Raises ValueError for arguments that do not go together.
+
+    To be read at any time: `connack`: what the broker granted in its last CONNACK, a new dict, see props.granted().
+    `answer`: the properties of the last PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK or UNSUBACK, or last AUTH (all but
+    method and data), a new dict, see props.decode(); those of a refusal are in the error's `props`. `client_id`:
+    bytes; the Assigned Client Identifier where the broker gave one. `oversized`: how many messages were too large for
+    rx_size, and not delivered."""
 
     def __init__(
         self,
@@ -352,32 +358,20 @@ class MQTTClient:
             if e.authenticating:
                 self._turn(None)
 
-    @property
-    def connack(self):
-        """What the broker granted in its last CONNACK: a new dict, see props.granted()."""
-        from .props import granted
+    def __getattr__(self, name):
+        # Not properties, for the time that each attribute set would take: see message.Message.
+        e = self._engine
+        if name == "connack":
+            from .props import granted
 
-        return granted(self._engine.connack)
+            return granted(e.connack)
+        if name == "answer":
+            from .props import decode
 
-    @property
-    def answer(self):
-        """The properties of the last PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK or UNSUBACK, or last AUTH (all but
-        method and data): a new dict, see props.decode(). Those of a refusal are in the error's `props`."""
-        if not self._engine.answer_props:
-            return {}
-        from .props import decode
-
-        return decode(self._engine.answer_props)
-
-    @property
-    def client_id(self):
-        """bytes; the Assigned Client Identifier where the broker gave one."""
-        return self._engine.client_id
-
-    @property
-    def oversized(self):
-        """How many messages were too large for rx_size, and not delivered."""
-        return self._engine.oversized
+            return decode(e.answer_props)
+        if name == "client_id" or name == "oversized":
+            return getattr(e, name)
+        raise AttributeError(name)
 
     def request(self, topic, msg, timeout=None, *, qos=0, props=None):
         """Publish a request and wait for its response (4.10): a Message of its own. timeout: s, instead of the

@@ -22,14 +22,14 @@ def poller():
     return select.poll()
 
 
-def addresses(host, port):
+def addresses(server, port):
     """What to connect to, in turn. Blocks while the name is looked up. OSError where there is no such name."""
-    return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+    return socket.getaddrinfo(server, port, 0, socket.SOCK_STREAM)
 
 
-def start(address):
-    """A non-blocking socket that is being connected to `address`: when it can be written to, see connected()."""
-    sock = socket.socket(address[0], address[1])
+def start(where):
+    """A non-blocking socket that is being connected to `where`: when it can be written to, see connected()."""
+    sock = socket.socket(where[0], where[1])
     try:
         sock.setblocking(False)
         try:
@@ -38,7 +38,7 @@ def start(address):
         except (OSError, AttributeError):
             pass  # a port without the option
         try:
-            sock.connect(address[-1])
+            sock.connect(where[-1])
         except OSError as e:
             if e.errno != EINPROGRESS:
                 raise

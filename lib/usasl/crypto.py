@@ -50,22 +50,22 @@ def unb64(text):
     return data
 
 
-def same(a, b):
+def same(key, data):
     """Are two byte strings equal? The time it takes depends on their lengths only."""
-    if len(a) != len(b):
+    if len(key) != len(data):
         return False
     diff = 0
-    for i in range(len(a)):
-        diff |= a[i] ^ b[i]
+    for i in range(len(key)):
+        diff |= key[i] ^ data[i]
     return diff == 0
 
 
-def pads(hash, key, block, room):
-    """HMAC's two padded keys (RFC 2104), each in a bytearray with `room` more bytes behind it."""
+def pads(hash, key, block, size):
+    """HMAC's two padded keys (RFC 2104), each in a bytearray with `size` more bytes behind it."""
     if len(key) > block:
         key = hash(key).digest()
-    inner = bytearray(block + room)
-    outer = bytearray(block + room)
+    inner = bytearray(block + size)
+    outer = bytearray(block + size)
     for i in range(block):
         k = key[i] if i < len(key) else 0
         inner[i] = k ^ 0x36
