@@ -16,7 +16,7 @@ down = []
 
 
 def event(name, value):
-    if name == "lost" and isinstance(value, Exception):
+    if name == "lost":
         down.append(repr(value))
 
 

@@ -17,7 +17,7 @@ down = []
 
 
 def event(name, value):
-    if name == "down":
+    if name == "lost":
         down.append((time.ticks_ms(), repr(value)))
 
 
