@@ -393,14 +393,15 @@ def test_five_hundred_reconnects_leave_nothing_behind():
             n = c.epoch
             await until(lambda: c.epoch > n)
             log.clear()
-            if i == 9:
-                heap, files = used()
-        return (heap, files) + used()
+            if i in (8, 9):  # twice: the first result is in the heap when the second one looks, as at the end
+                early = used()
+        late = used()
+        return early + late
         """
         heap, files, heap_after, files_after = board.run(code, seconds=40)
         board.run("await c.disconnect()")
         assert files_after == files
-        assert heap_after <= heap + 256, (heap, heap_after)
+        assert heap_after <= heap, (heap, heap_after)
         server.finish()
 
 
