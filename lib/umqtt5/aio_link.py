@@ -81,22 +81,21 @@ class Link(Line):
             try:
                 await self._attempt()
             except Exception as x:
-                error = x
-            self.error = error
+                self.error = x  # no local name: that would hold it as long as the next connection lasts
             if self._leaving:
                 self._keeper = None
                 self._end()
                 return
             if self._was_up:
-                self._tell("lost", error)
-            elif not self._patient and verdict(error) == PERMANENT:
-                self._fatal = error
+                self._tell("lost", self.error)
+            elif not self._patient and verdict(self.error) == PERMANENT:
+                self._fatal = self.error
                 self._keeper = None
                 self._end()
                 return
             else:
-                self._tell("failed", error)
-            ms = self._pace(error)
+                self._tell("failed", self.error)
+            ms = self._pace(self.error)
             self._state("waiting")
             self._tell("waiting", ms)
             await self._sleep(ms)
