@@ -1,4 +1,4 @@
-"""docs/asyncio.md: every block of code in it runs in MicroPython, against the real broker, so that the page cannot rot.
+"""docs/asyncio.md: every block of code in it runs in MicroPython, with the real broker, so that the page cannot rot.
 
 Only names are put in the place of others: where "broker.example" is, and the password.
 """
@@ -139,7 +139,11 @@ def test_deep_sleep(made, broker):
         assert lives == [(0, ()), (1, ()), (0, (b"2",))]
         assert [peer.receive().payload for _ in range(3)] == [b"21.5"] * 3
         board.run(
-            "c = MQTTClient('device1', 'broker.example', auth=auth)\nawait c.connect()\nawait c.disconnect(0, None, 0)"
+            """
+            c = MQTTClient("device1", "broker.example", auth=auth)
+            await c.connect()
+            await c.disconnect(session_expiry=0)
+            """
         )
 
 

@@ -316,9 +316,7 @@ class MQTTClient(Subscriber):
 
         epoch = self.epoch
         e.reauthenticate(auth, ticks_ms())
-        while e.auth_busy():
-            await self._work()
-        self._push()
+        self._begun()
         while e.authenticating and self.epoch == epoch and e.state == UP:
             await self._watch()
         if self.epoch != epoch or e.state != UP:

@@ -136,6 +136,8 @@ class Link(Line):
                 raise OSError(ETIMEDOUT, self._doing)
             return min(ms, left)
         if not ms:
+            if e.auth_busy():  # reauth_every
+                self._begun()
             self._push()
             ms = e.timer(now)
         self._pinging = e.pinging
@@ -297,6 +299,22 @@ class Link(Line):
                 await core.sleep_ms(20)
         else:
             self._deadline = ticks_add(self._deadline, ticks_diff(ticks_ms(), began))
+
+    def _begun(self):
+        """A re-authentication has begun: what it computes before its first packet is done in a task of its own, which
+        no cancelling of the caller's ends. The reader does the rest."""
+        core.create_task(self._begin(self._engine.epoch))
+
+    async def _begin(self, epoch):
+        e = self._engine
+        try:
+            while e.epoch == epoch and e.state == UP and e.auth_busy():
+                await self._work()
+            if e.epoch == epoch:
+                self._push()
+        except Exception as x:
+            if e.epoch == epoch:
+                self._fail(self._named(x))
 
     def _push(self):
         """Write what is due, as far as the stream takes it. Any task may call it: nothing waits here."""
