@@ -14,7 +14,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from .aio_line import ROOM, WAY, Line
 from .aio_wait import pause, ready, wake
-from .errors import Disconnected, Refused
+from .errors import Disconnected, PeerError, Refused
 from .reader import FAILED, UP
 from .retry import PERMANENT, RETRY, Backoff, verdict
 from .transport import POLLIN, POLLOUT, addresses, connected, poller, start
@@ -38,6 +38,9 @@ class Link(Line):
         self.error = None
         self._brokers = brokers
         self._broker = 0
+        self._redirects = self._hops = 0  # how many may be followed in a row, and have been
+        self._place = None  # (host, port, tls) where a broker has sent us
+        self._moved = None  # the same, where that is for good
         self._network = network
         self._backoff = backoff or Backoff()
         self._clean = clean_session
@@ -102,11 +105,26 @@ class Link(Line):
 
     def _pace(self, error):
         """ms until the next attempt. The brokers of a list are tried one after the other without a pause."""
+        redirect = self._engine.redirect
+        if redirect and self._hops < self._redirects:
+            from .redirect import follow
+
+            try:
+                self._place, self._moved = follow(self._engine, self._where())
+                self._hops += 1  # not cleared by a login: two brokers may send us to and fro
+                return 0
+            except PeerError:
+                pass  # a reference that is none
+        self._engine.redirect = self._place = self._moved = None
+        self._hops = 0
         if not self._was_up:
             self._broker = (self._broker + 1) % len(self._brokers)
             if self._broker and verdict(error) == RETRY:
                 return 0
         return self._backoff.wait(error, ticks_ms())
+
+    def _where(self):
+        return self._place or self._brokers[self._broker]
 
     async def _attempt(self):
         self._failure = None
@@ -230,11 +248,11 @@ class Link(Line):
         """Opens the stream and says CONNECT; then waits whenever the stream takes nothing."""
         e = self._engine
         try:
-            await self._open(self._brokers[self._broker])
+            await self._open(self._where())
             e.open(ticks_ms(), self._clean and not self._ever)
             while e.auth_busy():
                 await self._work()
-            self._doing = _TLS if self._brokers[self._broker][2] else "login"
+            self._doing = _TLS if self._where()[2] else "login"
             while self._failure is None:
                 self._push()
                 if self._stuck:
@@ -427,6 +445,9 @@ class Link(Line):
         self._was_up = self._ever = self._patient = True
         e.epoch += 1
         self.error = None
+        if self._moved:  # only now: anybody could have said it
+            self._brokers[self._broker] = self._moved
+            self._moved = None
         self._doing = "waiting for the broker"
         self._backoff.up(ticks_ms())
         present = bool(e.connack[0])
