@@ -48,7 +48,7 @@ class MQTTClient(Subscriber):
     server: a host, or a list of hosts and of (host, port), to be tried in turn. network: an `async def` that brings
     the network up, called before each attempt; OSError where it cannot. backoff: a retry.Backoff, None: 1 s to 60 s,
     after a refusal 60 s to an hour. clean_session: True: the first login starts a new session; each further one
-    resumes it. False: the first one resumes it too.
+    resumes it. False: the first one resumes it too; its messages may come at once: declare handlers by on() before.
     session_expiry: s that the broker keeps the session without a connection; default 3600, or for ever with
     clean_session=False. queue: how many messages at QoS 0 wait for `async for`, and for handlers that are coroutines.
     outbox: an outbox.Outbox, where publishes wait while there is no connection; without one their callers do.
