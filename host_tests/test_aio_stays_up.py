@@ -72,6 +72,62 @@ def test_a_broker_that_is_not_ready_is_waited_for(reason):
         server.finish()
 
 
+@pytest.mark.parametrize("reason", [0x9C, 0x9D])
+@pytest.mark.parametrize("step", ["login", "later"])
+def test_redirected(reason, step):
+    """Followed as often as is allowed, at once; at 0x9D the next connection begins there, at 0x9C it does not."""
+    pair = (0x1C, "127.0.0.1:%d")
+
+    def send_away(port):
+        where = (0x1C, pair[1] % port)
+        if step == "later":
+            return greet(then=lambda conn: conn.send(wire.disconnect(reason, where)))
+        return lambda conn: (conn.expect(wire.CONNECT), conn.send(wire.connack(reason, where)))
+
+    def served(conn):
+        p = conn.expect(wire.PUBLISH)
+        conn.send(wire.ack(wire.PUBACK, p.pid))
+        conn.close()
+
+    with (
+        Server(greet(then=served), greet()) as last,
+        Server(send_away(last.port)) as second,
+        Server(send_away(second.port), greet()) as first,
+        AioBoard(first.port, redirects=2) as board,
+    ):
+        code = """
+        c._backoff = Backoff(0.05, 0.05)
+        c.start()
+        await until(lambda: c.connected and c._where()[1] == port)
+        await c.publish("t", b"x", qos=1)
+        n = c.epoch
+        await until(lambda: c.epoch > n)
+        where = c._where()[1]
+        await c.disconnect()
+        return where
+        """
+        assert board.run(code, port=last.port) == (last.port if reason == 0x9D else first.port)
+
+
+def test_redirected_to_and_fro_is_no_race():
+    """Two brokers that send us to each other: after `redirects` the wait is a back-off's."""
+
+    def away(conn):
+        conn.expect(wire.CONNECT)
+        conn.send(wire.connack(0), wire.disconnect(0x9C, (0x1C, f"127.0.0.1:{server.port}")))
+
+    with Server(*[away] * 30) as server, AioBoard(server.port, redirects=3) as board:
+        code = """
+        c._backoff = Backoff(30, 30)
+        await c.connect()
+        await until(lambda: c.state == "waiting" and c._backoff.failures)
+        n = c.epoch
+        await c.disconnect()
+        return n
+        """
+        assert board.run(code) == 4
+
+
 def test_an_impostor_never_silences_the_device():
     impostor = greet((wire.METHOD, "SCRAM-SHA-256"))  # CONNACK 0x00 proves nothing
     auth = ("device1", "s3cret")
@@ -387,20 +443,25 @@ def test_five_hundred_reconnects_leave_nothing_behind():
         def used():
             gc.collect()
             gc.collect()
-            return gc.mem_alloc(), len(os.listdir("/proc/self/fd"))
+            return gc.mem_alloc()
+        first, last = 0, 1 << 29
         for i in range(510):
-            await c.publish("t", b"%d" % i, qos=1)
+            await c.publish("t", b"%03d" % i, qos=1)
             n = c.epoch
             await until(lambda: c.epoch > n)
             log.clear()
+            if i < 10:
+                first = max(first, used())
             if i == 9:
-                heap, files = used()
-        return (heap, files) + used()
+                files = len(os.listdir("/proc/self/fd"))
+            if i >= 500:
+                last = min(last, used())
+        return first, last, len(os.listdir("/proc/self/fd")) - files
         """
-        heap, files, heap_after, files_after = board.run(code, seconds=40)
+        first, last, files = board.run(code, seconds=40)
         board.run("await c.disconnect()")
-        assert files_after == files
-        assert heap_after <= heap + 256, (heap, heap_after)
+        # One block is by chance: what the last exception has left on a stack. Less than one in 250 connections.
+        assert last <= first + 32 and not files, (first, last, files)
         server.finish()
 
 

@@ -25,7 +25,7 @@ c.publish("t/released", b"3", qos=2, wait=False)
 c.publish("t/three", b"4", retain=True, qos=2, wait=False)
 while True: c.wait_msg()
 """
-LOST = [("lost", (b"t/one", b"1")), ("lost", (b"t/two", b"2")), ("lost", (b"t/three", b"4"))]
+UNSENT = [("unsent", (b"t/one", b"1")), ("unsent", (b"t/two", b"2")), ("unsent", (b"t/three", b"4"))]
 UNCONFIRMED = ("unconfirmed", b"t/released")
 RESENT = ["t/one", "t/two", "t/three"]
 
@@ -66,8 +66,8 @@ def test_told(clean):
     serve = login(lambda conn: conn.serve())
     connections, log, present = three_connections(serve, NEW.format(clean))
     assert present is False
-    assert [entry for entry in log if entry[0] == "lost"] == LOST
-    assert [entry for entry in log if entry[0] != "lost"] == [UNCONFIRMED]
+    assert [entry for entry in log if entry[0] == "unsent"] == UNSENT
+    assert [entry for entry in log if entry[0] != "unsent"] == [UNCONFIRMED]
     assert topics(connections[1]) == ["t/new"]
     assert connections[1].names().count("PUBREL") == 1, "the old exchange is over"
 
@@ -236,7 +236,7 @@ def test_a_real_broker_that_forgot(republish):
     if republish:
         assert got == [b"1", b"2"] and log == []
     else:
-        assert got == [] and log == [("lost", (b"gone/t", b"1")), ("lost", (b"gone/t", b"2"))]
+        assert got == [] and log == [("unsent", (b"gone/t", b"1")), ("unsent", (b"gone/t", b"2"))]
 
 
 def test_receive_connect_says_clean_start():

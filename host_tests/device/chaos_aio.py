@@ -16,7 +16,7 @@ down = []
 
 
 def event(name, value):
-    if name == "lost" and isinstance(value, Exception):
+    if name == "lost":
         down.append(repr(value))
 
 
@@ -111,7 +111,7 @@ async def reconnects():
         await client.connect()
         got.clear()
         down.clear()
-        if n == 10:
+        if n in (9, 10):  # twice: the first one's result is in the heap when the second one looks, as at the end
             early = measure()
     say(early=early, late=measure())
 

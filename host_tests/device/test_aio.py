@@ -1,5 +1,6 @@
 # The asyncio client against the real broker: many tasks, cancelled ones, messages in and out.
 import asyncio
+import os
 import sys
 import time
 
@@ -308,6 +309,146 @@ def test_cancelled_subscribe_and_unsubscribe(broker_host, plain_port):
             assert not any(c._engine.session.state)
 
     assert run(main) == []
+
+
+def test_who_is_put_back_keeps_its_place(broker_host, plain_port):
+    # The task whose turn it is finds the way taken again before it runs: it waits on in front, not behind.
+    async def main():
+        done = []
+
+        async def publish(i):
+            await c.publish("aio-q", b"%d" % i, wait=False)
+            done.append(i)
+
+        async with MQTTClient("aio-q", broker_host, plain_port) as c:
+            c._stuck = True  # as if the stream took nothing
+            await c.publish("aio-q", b"", qos=1, wait=False)
+            tasks = [asyncio.create_task(publish(i)) for i in range(4)]
+            await asyncio.sleep_ms(5)
+            c._stuck = False
+            c._push()  # now it is task 0's turn; before it runs, a ping takes the way, and the stream is full again
+            assert c._turn is tasks[0]
+            c._engine.ping(time.ticks_ms())
+            assert c._engine.next()
+            c._stuck = True
+            await asyncio.sleep_ms(5)
+            assert c._turn is None and c._lines[0] == tasks, "the order of the line"
+            c._stuck = False
+            c._push()
+            await asyncio.gather(*tasks)
+            assert done == [0, 1, 2, 3], done
+            assert c.epoch == 1
+
+    assert run(main) == []
+
+
+def test_every_call_cancelled_at_every_point(broker_host, broker_port, passwords):
+    """connect, disconnect, subscribe, request, reauthenticate, flush and the next message, each cancelled after 0, 1,
+    2 ... turns of the loop until one is through: what is left works, no task and no descriptor stays behind."""
+    keys = ScramSHA256(USER, passwords[USER])  # derives once
+
+    async def main():
+        async def nothing():
+            pass
+
+        def waiting():
+            return len(asyncio.core._io_queue.map), len(os.listdir("/proc/self/fd"))
+
+        async def cancelled(call, after=nothing, most=400):
+            """How many points there are."""
+            for turns in range(most):
+                t = asyncio.create_task(call())
+                for _ in range(turns):
+                    await asyncio.sleep_ms(0)
+                done = t.done()
+                t.cancel()
+                try:
+                    await t
+                except asyncio.CancelledError:
+                    pass
+                await after()
+                if done:
+                    return turns
+            return most
+
+        at_rest = waiting()
+        c = MQTTClient("aio-r", broker_host, broker_port, auth=keys)
+
+        async def closed():
+            await c.disconnect()
+            await asyncio.sleep_ms(0)
+            assert waiting() == at_rest, (waiting(), at_rest)
+            assert c.state == "closed" and c._keeper is c._reader is c._writer is c._sock is None
+
+        assert await cancelled(c.connect, closed) > 8
+
+        async def left():
+            await closed()
+            await c.connect()
+
+        await c.connect()
+        await cancelled(c.disconnect, left)
+        up = waiting()
+        started = c.epoch
+
+        async def whole():
+            await c.publish("aio-r", b"", qos=2, timeout=3)
+            assert c.epoch == started and waiting() == up
+            assert c._turn is None and not any(c._lines) and not c._watchers, (c._turn, c._lines, c._watchers)
+
+        async def answer(m):
+            p = m.props
+            props = {"correlation_data": p["correlation_data"]}
+            await c.publish(p["response_topic"], m.payload, qos=1, props=props)
+
+        await c.subscribe("aio-r/ask", 1, answer)
+        assert await cancelled(lambda: c.request("aio-r/ask", b"?", qos=1), whole) > 2
+        await until(lambda: not c._requests.open)
+
+        async def flush():
+            await c.publish("aio-r", b"", qos=2, wait=False)
+            await c.flush()
+
+        assert await cancelled(flush, whole) > 2
+        assert await cancelled(c.reauthenticate, settled(c, whole)) > 2
+        await c.subscribe("aio-r/next", 1)
+        messages = c.__aiter__()
+
+        async def get():
+            await c.publish("aio-r/next", b"", qos=1)
+            await messages.__anext__()
+
+        assert await cancelled(get, whole) > 2
+        await closed()
+
+    assert run(main) == []
+
+
+def test_reauthenticates_by_itself(broker_host, broker_port, passwords):
+    # reauth_every: nobody calls, so the client's own task has to do the work that comes before the first packet.
+    async def main():
+        keys = ScramSHA256(USER, passwords[USER])
+        began = 0
+        async with MQTTClient("aio-s", broker_host, broker_port, auth=keys, reauth_every=1, timeout=2) as c:
+            e = c._engine
+            for _ in range(2):
+                await until(lambda: e.authenticating)
+                await until(lambda: not e.authenticating)
+                began += 1
+            await c.publish("aio-s", b"", qos=2, timeout=2)
+            assert c.epoch == 1 and began == 2
+
+    assert run(main) == []
+
+
+def settled(c, check):
+    """check(), when a re-authentication that was cancelled is over: it goes on by itself."""
+
+    async def wait():
+        await until(lambda: not c._engine.authenticating)
+        await check()
+
+    return wait
 
 
 def test_request(broker_host, plain_port):

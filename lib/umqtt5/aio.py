@@ -48,11 +48,12 @@ class MQTTClient(Subscriber):
     server: a host, or a list of hosts and of (host, port), to be tried in turn. network: an `async def` that brings
     the network up, called before each attempt; OSError where it cannot. backoff: a retry.Backoff, None: 1 s to 60 s,
     after a refusal 60 s to an hour. clean_session: True: the first login starts a new session; each further one
-    resumes it. False: the first one resumes it too.
+    resumes it. False: the first one resumes it too; its messages may come at once: declare handlers by on() before.
     session_expiry: s that the broker keeps the session without a connection; default 3600, or for ever with
     clean_session=False. queue: how many messages at QoS 0 wait for `async for`, and for handlers that are coroutines.
     outbox: an outbox.Outbox, where publishes wait while there is no connection; without one their callers do.
-    store: a store.Store, to survive a power cut.
+    store: a store.Store, to survive a power cut. redirects: how often in a row it follows a broker to another one
+    (0x9C, 0x9D); TLS and authentication stay. Else, and then, these are refusals like others: it tries again.
     timeout: s for a login as a whole, the rest of a packet, PINGRESP. A call without timeout= takes as long as it
     takes, over any number of connections; with it: OSError(ETIMEDOUT), and what was sent stays in flight.
     on_event(name, value), beside those of reader.Reader.tell():
@@ -78,6 +79,7 @@ class MQTTClient(Subscriber):
         queue=20,
         outbox=None,
         store=None,
+        redirects=0,
         on_event=None,
         **options,
     ):
@@ -85,6 +87,7 @@ class MQTTClient(Subscriber):
         options.setdefault("republish", True)
         engine = WaitEngine(client_id, user, password, keepalive, on_event=on_event, store=store, **options)
         super().__init__(brokers(server, port, ssl, ssl_params), network, backoff, clean_session, engine)
+        self._redirects = redirects
         self._inbox = Inbox(self, queue)
         self._jobs = Inbox(self, queue)
         self._naps = 0
@@ -316,9 +319,7 @@ class MQTTClient(Subscriber):
 
         epoch = self.epoch
         e.reauthenticate(auth, ticks_ms())
-        while e.auth_busy():
-            await self._work()
-        self._push()
+        self._begun()
         while e.authenticating and self.epoch == epoch and e.state == UP:
             await self._watch()
         if self.epoch != epoch or e.state != UP:

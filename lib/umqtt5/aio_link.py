@@ -14,7 +14,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from .aio_line import ROOM, WAY, Line
 from .aio_wait import pause, ready, wake
-from .errors import Disconnected, Refused
+from .errors import Disconnected, PeerError, Refused
 from .reader import FAILED, UP
 from .retry import PERMANENT, RETRY, Backoff, verdict
 from .transport import POLLIN, POLLOUT, addresses, connected, poller, start
@@ -38,6 +38,9 @@ class Link(Line):
         self.error = None
         self._brokers = brokers
         self._broker = 0
+        self._redirects = self._hops = 0  # how many may be followed in a row, and have been
+        self._place = None  # (host, port, tls) where a broker has sent us
+        self._moved = None  # the same, where that is for good
         self._network = network
         self._backoff = backoff or Backoff()
         self._clean = clean_session
@@ -81,33 +84,47 @@ class Link(Line):
             try:
                 await self._attempt()
             except Exception as x:
-                error = x
-            self.error = error
+                self.error = x  # no local name: that would hold it as long as the next connection lasts
             if self._leaving:
                 self._keeper = None
                 self._end()
                 return
             if self._was_up:
-                self._tell("lost", error)
-            elif not self._patient and verdict(error) == PERMANENT:
-                self._fatal = error
+                self._tell("lost", self.error)
+            elif not self._patient and verdict(self.error) == PERMANENT:
+                self._fatal = self.error
                 self._keeper = None
                 self._end()
                 return
             else:
-                self._tell("failed", error)
-            ms = self._pace(error)
+                self._tell("failed", self.error)
+            ms = self._pace(self.error)
             self._state("waiting")
             self._tell("waiting", ms)
             await self._sleep(ms)
 
     def _pace(self, error):
         """ms until the next attempt. The brokers of a list are tried one after the other without a pause."""
+        redirect = self._engine.redirect
+        if redirect and self._hops < self._redirects:
+            from .redirect import follow
+
+            try:
+                self._place, self._moved = follow(self._engine, self._where())
+                self._hops += 1  # not cleared by a login: two brokers may send us to and fro
+                return 0
+            except PeerError:
+                pass  # a reference that is none
+        self._engine.redirect = self._place = self._moved = None
+        self._hops = 0
         if not self._was_up:
             self._broker = (self._broker + 1) % len(self._brokers)
             if self._broker and verdict(error) == RETRY:
                 return 0
         return self._backoff.wait(error, ticks_ms())
+
+    def _where(self):
+        return self._place or self._brokers[self._broker]
 
     async def _attempt(self):
         self._failure = None
@@ -137,6 +154,8 @@ class Link(Line):
                 raise OSError(ETIMEDOUT, self._doing)
             return min(ms, left)
         if not ms:
+            if e.auth_busy():  # reauth_every
+                self._begun()
             self._push()
             ms = e.timer(now)
         self._pinging = e.pinging
@@ -229,11 +248,11 @@ class Link(Line):
         """Opens the stream and says CONNECT; then waits whenever the stream takes nothing."""
         e = self._engine
         try:
-            await self._open(self._brokers[self._broker])
+            await self._open(self._where())
             e.open(ticks_ms(), self._clean and not self._ever)
             while e.auth_busy():
                 await self._work()
-            self._doing = _TLS if self._brokers[self._broker][2] else "login"
+            self._doing = _TLS if self._where()[2] else "login"
             while self._failure is None:
                 self._push()
                 if self._stuck:
@@ -298,6 +317,22 @@ class Link(Line):
                 await core.sleep_ms(20)
         else:
             self._deadline = ticks_add(self._deadline, ticks_diff(ticks_ms(), began))
+
+    def _begun(self):
+        """A re-authentication has begun: what it computes before its first packet is done in a task of its own, which
+        no cancelling of the caller's ends. The reader does the rest."""
+        core.create_task(self._begin(self._engine.epoch))
+
+    async def _begin(self, epoch):
+        e = self._engine
+        try:
+            while e.epoch == epoch and e.state == UP and e.auth_busy():
+                await self._work()
+            if e.epoch == epoch:
+                self._push()
+        except Exception as x:
+            if e.epoch == epoch:
+                self._fail(self._named(x))
 
     def _push(self):
         """Write what is due, as far as the stream takes it. Any task may call it: nothing waits here."""
@@ -410,6 +445,9 @@ class Link(Line):
         self._was_up = self._ever = self._patient = True
         e.epoch += 1
         self.error = None
+        if self._moved:  # only now: anybody could have said it
+            self._brokers[self._broker] = self._moved
+            self._moved = None
         self._doing = "waiting for the broker"
         self._backoff.up(ticks_ms())
         present = bool(e.connack[0])

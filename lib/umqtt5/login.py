@@ -219,7 +219,7 @@ class Login(Reader):
         self.prepared_most = min(129, len(self.tx), self.max_out)
 
     def _session_gone(self):
-        """The broker has no session of ours: what was in flight is sent anew, or reported lost."""
+        """The broker has no session of ours: what was in flight is sent anew, or told as "unsent"."""
         s = self.session
         s.forget_received()
         i = s.oldest(65536)
@@ -230,7 +230,7 @@ class Login(Reader):
                 self.tell("unconfirmed", s.topic[i])
                 s.answered(i, 0)
             elif not self.republish:
-                self.tell("lost", (s.topic[i], s.msg[i]))
+                self.tell("unsent", (s.topic[i], s.msg[i]))
                 s.answered(i, 0)
             i = s.oldest(age)
         self.anew = True

@@ -319,8 +319,9 @@ class Reader(Packets):
         """on_event(name, value): something that no call of the application's can report.
 
         "oversized": bytes of a PUBLISH larger than rx. "refused": (topic, reason), a publish that nobody waits for.
-        After a reconnect with the session gone: "lost": (topic, msg), not acknowledged; "unconfirmed": the topic of a
-        message at QoS 2 that the broker had received, but not confirmed. "unproven": how many messages came before
-        the proof of a server that gives it late (server_proof="reauth"), and were dropped."""
+        After a reconnect with the session gone: "unsent": (topic, msg), not acknowledged, and not sent anew (without
+        republish=True); "unconfirmed": the topic of a message at QoS 2 that the broker had received, not confirmed.
+        "unproven": how many messages came before the proof of a server that gives it late (server_proof="reauth"),
+        and were dropped."""
         if self.on_event:
             self.on_event(name, value)

@@ -19,6 +19,25 @@ _ENDED = (OSError, PeerError)  # the connection is gone, and a new one may do be
 _SLICE = 50  # ms between two calls of on_wait()
 
 
+class Publisher:
+    """Made by client.publisher(): publisher.Publisher, over any number of connections."""
+
+    def __init__(self, client, inner):
+        self._client = client
+        self._inner = inner
+
+    def publish(self, msg):
+        """Publish `msg`, as client.publish() does."""
+        client = self._client
+        inner = self._inner
+        try:
+            if client.sock is not None and not client._outbox:  # what waits there goes first
+                return inner.publish(msg)
+        except _ENDED as x:
+            client._lost(x)
+        return client.publish(inner._topic, msg, inner._retain, inner._qos, inner._props)
+
+
 class MQTTClient(Simple):
     """Takes simple.MQTTClient's arguments, and these. server: also a list of hosts and of (host, port), to be tried
     in turn. backoff: a retry.Backoff; None: from DELAY s to a minute, after a refusal from one minute to an hour.
@@ -26,8 +45,10 @@ class MQTTClient(Simple):
     it is time for one. store: a store.Store, to survive a power cut.
     session_expiry: s that the broker keeps the session without a connection; default 3600, or for ever with a store.
 
-    on_event(name, value), beside simple.MQTTClient's: ("connected" or "reconnected", session present), ("down", the
-    error that ended the connection), ("failed", the error of an attempt), ("dropped", topic: the outbox was full)."""
+    on_event(name, value), beside those of reader.Reader.tell(), named as aio's:
+        "connected", "reconnected": session present (bool)
+        "lost": the exception that ended a connection; "failed": the one that ended an attempt; it goes on trying
+        "dropped": the topic of a message for which there was no room in the outbox"""
 
     DELAY = 2  # s: the first wait
     DEBUG = False
@@ -151,6 +172,10 @@ class MQTTClient(Simple):
             self._finish(i)
             return
 
+    def publisher(self, topic, qos=0, retain=False, props=None):
+        """As simple.MQTTClient's; its publish(msg) works over any number of connections, and by the outbox."""
+        return Publisher(self, super().publisher(topic, qos, retain, props))
+
     def wait_msg(self):
         """As simple.MQTTClient's, over any number of connections."""
         while True:
@@ -267,7 +292,7 @@ class MQTTClient(Simple):
         self.log(False, x)
         if self._ever and self._backoff.since is not None:
             self._pause(x)
-            e.tell("down", x)
+            e.tell("lost", x)
 
     def _pause(self, x):
         self._failed_at = ticks_ms()
