@@ -303,7 +303,7 @@ c._engine.timeout = 500
 
 
 def test_our_own_computing():
-    """It does not count against the deadline, does not keep other tasks from running, and the client stays healthy."""
+    """It does not count against the deadline, other tasks run meanwhile, and the client stays healthy."""
 
     def then(conn):
         honest_again(conn, GOOD)
@@ -365,7 +365,7 @@ def test_its_end_is_the_connections(how, by_the_timer):
     with scripted(script, honest(GOOD)) as server, board_at(server.port, timeout=1, **every) as board:
         board.run("await c.connect()")
         if by_the_timer:
-                board.run("await until(lambda: events('lost'))\nc._engine.reauth_every = 100000")  # no further one
+            board.run("await until(lambda: events('lost'))\nc._engine.reauth_every = 100000")  # no further one
         else:
             assert board.error("await c.reauthenticate()").type == error
         board.run("await c.publish('t', b'm', qos=1)\nassert c.epoch == 2\nawait c.disconnect()")
