@@ -97,7 +97,7 @@ def success(c, data, method=None):
     return wire.auth(0, *data_of(c, data, method))
 
 
-# Attacks: (name, kind -> bytes or None: nothing more, error, what the client's DISCONNECT says) ----------------------
+# Attacks: (name, what is sent, error, what the client says in its DISCONNECT; None: nothing) ------------------------
 
 
 def in_answer(c, again):
@@ -205,7 +205,7 @@ def attacks(kind, again):
 
 def end(conn, data):
     conn.send(data)
-    if not data or data[0] >> 4 == 14 or data[:1] == b"\x20" and data[3] >= 0x80:
+    if not data or data[0] >> 4 == 14 or (data[:1] == b"\x20" and data[3] >= 0x80):
         conn.close()
 
 
