@@ -9,7 +9,7 @@ from harness.cases import GOOD
 from harness.logins import honest
 from harness.peer import Peer
 from harness.proxy import OUT, Proxy, wait_for
-from harness.reauth import after_login, begun, honest_again, proof, success
+from harness.reauth import after_login, begun, honest_again, proof, success, without_proof
 from harness.scripts import Server, nothing, subscribed
 from harness.wire import PINGREQ, PUBACK, PUBLISH
 from test_reauth import between, rounds
@@ -381,3 +381,38 @@ def test_after_a_cut_its_packets_are_gone(broker):
         proxy.cut_at(OUT, 3)
         assert board.error("await c.reauthenticate()").type == "OSError"
         board.run("await c.publish('t', b'm', qos=2)\nawait c.reauthenticate()\nawait c.disconnect()")
+
+
+def test_a_proof_that_comes_late():
+    """server_proof="reauth": before connect() returns; messages before it are neither delivered nor acknowledged."""
+
+    def then(conn):
+        conn.send(wire.publish("early", b"1", 1, 1))
+        honest_again(conn, GOOD)
+        conn.send(wire.publish("late", b"2", 1, 2))
+        assert conn.expect(PUBACK).pid == 2
+        conn.serve()
+
+    def never(conn):
+        proof(conn, GOOD)
+        conn.send(success(GOOD, None))
+
+    scripts = without_proof(GOOD, never), without_proof(GOOD, then)
+    with Server(*scripts) as server, AioBoard() as board:
+        board.run(
+            """
+            global c
+            late = ScramSHA256(*auth, server_proof="reauth")
+            c = MQTTClient("late", "127.0.0.1", port, auth=late, on_event=told, backoff=quick())
+            c.set_callback(lambda topic, msg: inbox.append(topic))
+            await c.connect()
+            await until(lambda: inbox)
+            assert inbox == [b"late"], inbox
+            assert events("failed") == 1 and log[0][0] == "failed", log
+            await c.disconnect()
+            """,
+            port=server.port,
+            auth=list(AUTH),
+        )
+        assert board.events()[0] == ("failed", "NotProven")
+        server.finish()
