@@ -39,7 +39,7 @@ def final(build):
 
 
 def cut(x):
-    return b"v=" + base64.b64encode(base64.b64decode(x.signature())[:31])
+    return b"v=" + base64.b64encode(base64.b64decode(x.signature())[:-1])
 
 
 def longer(x):

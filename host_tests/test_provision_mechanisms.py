@@ -12,6 +12,7 @@ import pytest
 from harness import wire
 from harness.logins import challenge, scram
 from harness.provisioning import PASSWORD, USER, Place, asking, log_in, spellings
+from harness.remote import Board
 from harness.scram import Credentials, Exchange
 from harness.scripted import ScriptedServer
 
@@ -426,3 +427,19 @@ def test_names_that_do_not_belong_to_the_method(place, text, expected):
     assert error.startswith("secrets.toml")
     for part in expected:
         assert part in error, error
+
+
+KEY = "\U0001f511"  # outside of the BMP: MicroPython's json makes two surrogates of JSON's \ud83d\udd11
+
+
+@pytest.mark.parametrize("method", ["SCRAM-SHA-256", "SCRAM-SHA-512", "DIGEST-MD5"])
+def test_names_of_every_kind(own, place, method):
+    """The board's own MicroPython reads from the file what was written, and logs in with it."""
+    user = f"{KEY} é 日本 of {method}"
+    own.add_user(user, PASSWORD, iterations=4096, mechanisms=(method,))
+    place.settings(own.port, user=user, auth=f'method = "{method}"')
+    assert place.run()[0] == 0
+    with Board() as board:
+        board.run("from umqtt5.secrets import load\nc = MQTTClient(**load(path))", path=str(place.file))
+        assert board.get("c._engine.user") == user.encode()
+        board.run("c.connect(); c.publish('t', b'm', qos=1); c.disconnect()")

@@ -148,7 +148,8 @@ def provision(board, secrets=SECRETS, out=OUT, timeout=10, say=print, warn=print
         made["keys"] += old_keys(path, made)
     draft = Path(tempfile.mkdtemp(prefix=f".{board}-", dir=out))
     try:
-        text = json.dumps(secrets_file(settings, made), indent=1) + "\n"
+        # UTF-8 as it is: MicroPython's json makes two surrogates of an escaped character outside of the BMP.
+        text = json.dumps(secrets_file(settings, made), indent=1, ensure_ascii=False) + "\n"
         _write(draft / "secrets.json", text.encode())
         if mqtt["tls"] is not None:
             _write(draft / "ca.der", mqtt["ca"])

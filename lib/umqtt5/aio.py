@@ -11,6 +11,8 @@ await here may be cancelled at any point (asyncio.wait_for does that): no half p
 """
 
 from asyncio import core
+from errno import ECONNRESET
+from time import ticks_ms
 
 from .aio_inbox import Inbox, Messages
 from .aio_line import ROOM, WAY
@@ -150,7 +152,7 @@ class MQTTClient(Subscriber):
     async def _leave(self, reason, props, session_expiry):
         e = self._engine
         self._leaving = True
-        while e.state == UP and e.left:
+        while e.state == UP and (e.left or e.held):
             await self._watch()
         if e.state == UP:
             e.end(reason, props, session_expiry)
@@ -164,7 +166,7 @@ class MQTTClient(Subscriber):
             await self._within(timeout, self.flush(), "flush")
             return
         e = self._engine
-        while e.session.sending or e.left or self._lines[ROOM] or self._lines[WAY] or self._waits():
+        while e.session.sending or e.left or e.held or self._lines[ROOM] or self._lines[WAY] or self._waits():
             self._check()
             await self._watch()
         if e.store:
@@ -311,20 +313,25 @@ class MQTTClient(Subscriber):
         return await (coro if timeout is None else self._within(timeout, coro, "waiting for a response"))
 
     async def reauthenticate(self, auth=None):
-        """Authenticate again over the same connection (4.12.1), with another mechanism if one is given."""
+        """Authenticate again on this connection (4.12.1), or on the next where there is none; returns when it is
+        done. Arguments and errors as simple.MQTTClient's. What ends the connection (a refusal: AuthError, NotProven)
+        is raised here, and the client connects anew, with what it has logged in with before: after a refusal as late
+        as retry.py says. Cancelled, it goes on by itself."""
         e = self._engine
-        if not self._at_once(WAY):
-            await self._wait_turn(WAY)
-        from time import ticks_ms
-
-        epoch = self.epoch
-        e.reauthenticate(auth, ticks_ms())
-        self._begun()
-        while e.authenticating and self.epoch == epoch and e.state == UP:
-            await self._watch()
-        if self.epoch != epoch or e.state != UP:
+        while e.state != UP:
             self._check()
-            raise self.error or self._failure
+            await self._watch()
+        self._check()
+        epoch = e.epoch
+        e.reauthenticate(auth, ticks_ms())
+        self._rouse()
+        while e.authenticating and e.epoch == epoch:
+            await self._watch()
+        if e.state != UP or e.epoch != epoch:
+            error = self._failure or self.error
+            if error is None:
+                self._check()
+            raise error or OSError(ECONNRESET, "re-authentication")
 
     # --- what the broker said
 

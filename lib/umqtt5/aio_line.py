@@ -41,7 +41,7 @@ class Line:
     def _free(self, need):
         """Whether a packet can be built now."""
         e = self._engine
-        if e.state != UP or e.left or self._leaving:
+        if e.state != UP or e.left or self._leaving or e.held:
             return False
         if need == ROOM:
             return e.may_publish()

@@ -137,7 +137,13 @@ class Link(Line):
         self._writer = core.create_task(self._write())
         try:
             while self._failure is None:
-                await self._sleep(self._timer())
+                ms = self._timer()
+                if ms or not self._again():
+                    await self._sleep(ms)
+                else:
+                    self._alarm = ticks_ms()
+                    await self._work()
+                    self._push()
             raise self._failure
         finally:
             if core.cur_task is self._keeper:  # else _end() has done it
@@ -154,12 +160,15 @@ class Link(Line):
                 raise OSError(ETIMEDOUT, self._doing)
             return min(ms, left)
         if not ms:
-            if e.auth_busy():  # reauth_every
-                self._begun()
             self._push()
             ms = e.timer(now)
         self._pinging = e.pinging
         return ms
+
+    def _again(self):
+        """Whether a re-authentication has something to compute: the keeper's business, who has no stream to read."""
+        e = self._engine
+        return e.state == UP and e.auth_busy() and not e.left
 
     async def _sleep(self, ms):
         self._alarm = ticks_add(ticks_ms(), ms)
@@ -179,7 +188,9 @@ class Link(Line):
         self._pinging = False
         now = ticks_ms()
         ms = self._engine.timer(now)
-        if self._asleep and ms:
+        if not ms:
+            self._rouse()
+        elif self._asleep:
             self._alarm = ticks_add(now, ms)
             core._task_queue.remove(self._keeper)
             core._task_queue.push(self._keeper, self._alarm)
@@ -313,26 +324,10 @@ class Link(Line):
             poll = poller()
             poll.register(stream, POLLIN)
             began = ticks_add(began, ms)
-            while ticks_diff(began, ticks_ms()) > 0 and not list(poll.ipoll(0)):
+            while ticks_diff(began, ticks_ms()) > 0 and self._failure is None and not list(poll.ipoll(0)):
                 await core.sleep_ms(20)
         else:
             self._deadline = ticks_add(self._deadline, ticks_diff(ticks_ms(), began))
-
-    def _begun(self):
-        """A re-authentication has begun: what it computes before its first packet is done in a task of its own, which
-        no cancelling of the caller's ends. The reader does the rest."""
-        core.create_task(self._begin(self._engine.epoch))
-
-    async def _begin(self, epoch):
-        e = self._engine
-        try:
-            while e.epoch == epoch and e.state == UP and e.auth_busy():
-                await self._work()
-            if e.epoch == epoch:
-                self._push()
-        except Exception as x:
-            if e.epoch == epoch:
-                self._fail(self._named(x))
 
     def _push(self):
         """Write what is due, as far as the stream takes it. Any task may call it: nothing waits here."""
@@ -353,11 +348,15 @@ class Link(Line):
         except Exception as x:
             self._last_words(x)
             return
+        if e.exchange and self._again():
+            self._rouse()
         self._advance()
 
     def _more(self):
         """The engine has nothing to write: what the driver has kept. True where there is something now."""
         e = self._engine
+        if e.held:  # by a re-authentication
+            return False
         while self._due and not e.acks_full():
             kept, reason, props = self._due.pop(0)
             if kept.epoch == e.epoch:
@@ -390,7 +389,7 @@ class Link(Line):
         began = ticks_ms()
         try:
             while self._failure is None:
-                if e.auth_busy():
+                if e.state != UP and e.auth_busy():
                     await self._work()
                     self._push()
                 elif e.acks_full():

@@ -148,6 +148,11 @@ class WaitEngine(Engine):
             self.callback(m.topic, m.payload)
 
     def _ack(self, header, reason, pid, props=b""):
+        if not self.keeps(header, pid):
+            Engine._ack(self, header, reason, pid, props)
+
+    def keeps(self, header, pid):
+        """True where this acknowledgement waits until its message is dealt with. For reauth.py too."""
         kept = self.kept
         self.kept = None
         if kept is None:
@@ -155,12 +160,12 @@ class WaitEngine(Engine):
                 for kept in self.undealt:
                     if kept.ack & 0xFFFF == pid:  # sent again, and still not dealt with
                         kept.epoch = self.epoch
-                        return
-            Engine._ack(self, header, reason, pid, props)
-        else:
-            kept.ack = header << 16 | pid
-            if header == 0x50:
-                self.undealt.append(kept)
+                        return True
+            return False
+        kept.ack = header << 16 | pid
+        if header == 0x50:
+            self.undealt.append(kept)
+        return True
 
     def tell(self, event, value):
         if event == "refused" and self.session.waiters.took:

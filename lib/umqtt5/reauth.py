@@ -271,6 +271,9 @@ class Again(_Again):
     def _ack(self, header, reason, pid, props=b""):
         # Not into the ring of eight: as many may wait as the server may send. mosquitto 2.0.11 sends hundreds.
         e = self.engine
+        keeps = getattr(e, "keeps", None)
+        if keeps and keeps(header, pid):  # aio's: not before the message is dealt with
+            return
         self.acks += 1
         if self.acks > e.session.size + e.grace:
             e._owe(self.acks)

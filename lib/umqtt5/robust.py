@@ -9,13 +9,14 @@ It must never hide what only a person can cure at the very first login, nor an e
 from errno import ENOTCONN
 from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
 
-from .errors import MQTTError, PeerError, Refused
+from .errors import AuthError, MQTTError, PeerError, Refused
 from .reader import UP
 from .retry import PERMANENT, Backoff, brokers, verdict
 from .session import FREE, PUBCOMP, Subscription, check_filter
 from .simple import MQTTClient as Simple
 
-_ENDED = (OSError, PeerError)  # the connection is gone, and a new one may do better
+# The connection is gone, and a new one may do better. AuthError: of a re-authentication by the timer.
+_ENDED = (OSError, PeerError, AuthError)
 _SLICE = 50  # ms between two calls of on_wait()
 
 
@@ -149,6 +150,8 @@ class MQTTClient(Simple):
                     raise OSError(ENOTCONN, "not connected")
                 if e.left or e.next():
                     self._flush(None)
+                if e.held:
+                    self._unheld()
                 if qos:
                     self._room()
                 e.out_topic = topic
@@ -427,7 +430,7 @@ class MQTTClient(Simple):
 
     def _feed(self):
         e = self._engine
-        while e.state == UP and len(self._outbox):
+        while e.state == UP and len(self._outbox) and not e.held:
             if e.left:
                 self._flush(None)
             elif not self._outbox.feed(e):
