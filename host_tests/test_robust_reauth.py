@@ -101,7 +101,7 @@ def test_a_refusal_by_the_timer():
             board.run("c._engine.reauth_every = 1000000\nc.check_msg()\nc.publish('t', b'm', qos=1)\nc.disconnect()")
             server.finish()
             assert [(n, "AuthError" in str(v) or v) for n, v in board.log()] == [
-                ("down", True),
+                ("lost", True),
                 ("reconnected", False),
             ]
 
