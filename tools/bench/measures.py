@@ -45,7 +45,7 @@ def pbkdf2(lib):
 
 def speed(lib, broker):
     """{what: {"rates": {who: messages a second}, "to umqtt", "to bare": {who: ratio of rates}}}."""
-    told = {"host": broker.host, "port": broker.plain_port, "rounds": _SPEED_ROUNDS}
+    told = {"host": broker.host, "port": broker.plain_port, "pid": broker.pid, "rounds": _SPEED_ROUNDS}
     made = {}
     for what, rounds in running.run_json("speed", lib, told).items():
         names = ("ours", "umqtt.simple", "bare", "ours, publisher()")[: len(rounds[0])]
