@@ -242,7 +242,7 @@ class MQTTClient:
     ):
         """Subscribe to a topic filter; returns the granted QoS when the broker has acknowledged it.
 
-        handler(message): see protocol.Message; without one the callback gets the messages. id: the Subscription
+        handler(message): see message.Message; without one the callback gets the messages. id: the Subscription
         Identifier (1..268435455); None: one is chosen where there is a handler. The others: the subscription options
         of 3.8.3.1. Raises Refused (SUBACK >= 0x80), ValueError, OSError."""
         e = self._engine
