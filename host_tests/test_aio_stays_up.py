@@ -416,7 +416,7 @@ def test_killed_and_restarted_while_twenty_tasks_publish(own_broker):
             """
         )
         for _ in range(3):
-            time.sleep(0.15)
+            time.sleep(0.15)  # somewhere in the middle of it: nothing is waited for
             broker.restart()
         assert board.wait(30) == (400, 0)
         assert sum(name == "reconnected" for name, _ in board.events()) >= 1

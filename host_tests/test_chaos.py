@@ -251,7 +251,7 @@ def test_a_device_that_is_killed(client, broker, quick_path):
                 for _ in range(rng.randrange(30)):
                     sender.publish(into, b"%d" % sent, 2)
                     sent += 1
-                time.sleep(rng.uniform(0, 0.03))
+                time.sleep(rng.uniform(0, 0.03))  # how long this life lasts: chance, by the seed
             while (line := run.line()) is not None:
                 assert "wrong" not in line, line
                 accepted += [line["accepted"]] if "accepted" in line else []

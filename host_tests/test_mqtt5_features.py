@@ -89,7 +89,7 @@ def test_session_expiry_at_disconnect(broker):
         board.make(broker.plain_port, "expiry", session_expiry=1)
         assert present(board) is True
         board.run("c.disconnect(session_expiry=1000)")
-        time.sleep(2.2)
+        time.sleep(2.2)  # longer than CONNECT's 1 s, in mosquitto's whole seconds; a look would resume the session
         assert present(board) is True, "made longer at DISCONNECT"
         board.run("c.disconnect()")  # 1 s again
         time.sleep(2.2)

@@ -318,6 +318,14 @@ def test_other_packets_too_large_for_rx_end_the_connection():
     assert "rx_size=" in str(e) and e.reason == 0x95 and w.e.parting == 0x95
 
 
+def test_a_topic_too_large_for_rx_ends_the_connection():
+    for packet_ in (publish(b"t" * 70, b"x"), publish(b"t" * 50, b"x", properties=b"\x26\0\1a\0\x0f" + b"b" * 15)):
+        for chunk in (None, 7):
+            w = Wire(rx_size=64, chunk=chunk).up()
+            e = raises(ResourceError, w.feed, packet_)
+            assert "rx_size=" in str(e) and e.reason == 0x95 and w.e.parting == 0x95 and w.e.farewell()
+
+
 def test_acknowledgements_for_unknown_identifiers():
     w = Wire().up()
     w.feed(b"\x40\x02\x00\x05\x70\x02\x00\x05")

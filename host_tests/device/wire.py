@@ -4,6 +4,19 @@ from umqtt5.protocol import Engine
 from umqtt5.reader import UP
 
 
+class Stream:
+    """What pull() reads from: `view` is what has come and is not read."""
+
+    def __init__(self, data):
+        self.view = memoryview(data)
+
+    def readinto(self, buf, n):
+        n = min(n, len(self.view))
+        buf[:n] = self.view[:n]
+        self.view = self.view[n:]
+        return n or None
+
+
 class Wire:
     """An engine, what it has sent (a list of packets), and the time."""
 
@@ -30,8 +43,19 @@ class Wire:
         return self.sent
 
     def feed(self, data):
-        """Bytes from the broker, as a non-blocking stream gives them."""
+        """Bytes from the broker, as a non-blocking stream gives them: whole by pull(), in pieces by got()."""
         e = self.e
+        if self.chunk is None:
+            stream = Stream(data)
+            while stream.view:
+                self.flush()  # as a driver does before it reads
+                try:
+                    e.pull(stream, self.now)
+                except BaseException:
+                    e.broke()
+                    raise
+                self.flush()
+            return
         view = memoryview(data)
         while len(view):
             n = min(e.need, len(view), self.chunk or len(view))

@@ -4,7 +4,7 @@ from .aio_inbox import Handler
 from .aio_line import SLOT
 from .aio_link import Link
 from .errors import Refused
-from .session import Subscription, check_filter
+from .session import check_filter, subscription
 
 
 class Subscriber(Link):
@@ -41,19 +41,14 @@ class Subscriber(Link):
 
     def _subscription(self, topic, qos, handler, id, no_local, retain_as_published, retain_handling, props):
         e = self._engine
-        filter = check_filter(topic)
-        if not 0 <= qos <= 2 or not 0 <= retain_handling <= 2:
-            raise ValueError("subscribe: qos or retain_handling not 0..2")
-        if no_local and filter.startswith(b"$share/"):
-            raise ValueError("no_local with a shared subscription")  # [MQTT-3.8.3-4]
-        options = qos | (4 if no_local else 0) | (8 if retain_as_published else 0) | retain_handling << 4
-        if id is None and handler:
-            # The one that this filter has keeps its number: messages that carry it may be on their way.
-            id = e.session.get(filter)
-            id = (id and id.id) or e.session.next_id()
         if handler:
             handler = Handler(self, handler)
-        new = Subscription(id or 0, filter, handler, options, e.properties(props, 8))
+        props = e.properties(props, 8)
+        new = subscription(topic, qos, handler, id or 0, no_local, retain_as_published, retain_handling, props)
+        if id is None and handler:
+            # The one that this filter has keeps its number: messages that carry it may be on their way.
+            old = e.session.get(new.filter)
+            new.set_id((old and old.id) or e.session.next_id())
         if handler:
             handler.subscription = new
         return new

@@ -233,6 +233,7 @@ class Engine(Login):
     def _must_fit(self, n):
         # Of a message that is too large the start must be there; with four bytes to spare, for a length.
         if n + 4 > len(self.rx):
+            self.parting = 0x95
             raise ResourceError("a message with topic and properties needs rx_size=%d" % (n + 4), 0x95)
 
     def _props_must_fit(self, i, n):

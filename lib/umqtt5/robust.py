@@ -12,7 +12,7 @@ from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
 from .errors import AuthError, MQTTError, PeerError, Refused
 from .reader import UP
 from .retry import PERMANENT, Backoff, brokers, verdict
-from .session import FREE, PUBCOMP, Subscription, check_filter
+from .session import FREE, PUBCOMP, check_filter, subscription
 from .simple import MQTTClient as Simple
 
 # The connection is gone, and a new one may do better. AuthError: of a re-authentication by the timer.
@@ -272,13 +272,12 @@ class MQTTClient(Simple):
     # --- small parts
 
     def _subscription(self, filter, qos, handler, options):
-        s = self._engine.session
-        flags = qos | (4 if options.get("no_local") else 0) | (8 if options.get("retain_as_published") else 0)
-        flags |= options.get("retain_handling", 0) << 4
+        e = self._engine
         ident = options.get("id")
         if ident is None:
-            ident = s.next_id() if handler else 0
-        return Subscription(ident, filter, handler, flags, self._engine.properties(options.get("props"), 8))
+            ident = e.session.next_id() if handler else 0
+        flags = [options.get(name, 0) for name in ("no_local", "retain_as_published", "retain_handling")]
+        return subscription(filter, qos, handler, ident, *flags, e.properties(options.get("props"), 8))
 
     def _remember(self, filter):
         if filter not in self._filters:

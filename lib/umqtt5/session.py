@@ -69,6 +69,18 @@ class Subscription:
             self.size = len(self.whole)
 
 
+def subscription(topic, qos, handler, ident, no_local, retain_as_published, retain_handling, props):
+    """A Subscription with its options (3.8.3.1) checked. topic: the topic filter, str or bytes; props: checked bytes.
+    ValueError."""
+    filter = check_filter(topic)
+    if not 0 <= qos <= 2 or not 0 <= retain_handling <= 2:
+        raise ValueError("subscribe: qos or retain_handling not 0..2")
+    if no_local and filter.startswith(b"$share/"):
+        raise ValueError("no_local with a shared subscription")  # [MQTT-3.8.3-4]
+    options = qos | (4 if no_local else 0) | (8 if retain_as_published else 0) | retain_handling << 4
+    return Subscription(ident, filter, handler, options, props)
+
+
 class Session:
     """The slots of packets in flight. A slot is found by its packet identifier without a search: identifier modulo
     the number of slots. `topic`, `msg` and `props` hold references to the caller's objects, not copies."""

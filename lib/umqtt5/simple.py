@@ -15,7 +15,7 @@ from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for i
 from .packets import refill
 from .protocol import Engine
 from .reader import FAILED, UP
-from .session import DONE, Subscription, check_filter
+from .session import DONE, Subscription, check_filter, subscription
 from .transport import POLLIN, POLLOUT, addresses, connected, poller, start
 
 _TLS = "TLS handshake"
@@ -247,16 +247,11 @@ class MQTTClient:
         of 3.8.3.1. Raises Refused (SUBACK >= 0x80), ValueError, OSError."""
         e = self._engine
         s = e.session
-        filter = check_filter(topic)
-        if not 0 <= qos <= 2 or not 0 <= retain_handling <= 2:
-            raise ValueError("subscribe: qos or retain_handling not 0..2")
-        if no_local and filter.startswith(b"$share/"):
-            raise ValueError("no_local with a shared subscription")  # [MQTT-3.8.3-4]
-        options = qos | (4 if no_local else 0) | (8 if retain_as_published else 0) | retain_handling << 4
         if id is None:
             id = s.next_id() if handler else 0
-        new = Subscription(id, filter, handler, options, e.properties(props, 8))
-        old = s.get(filter)
+        props = e.properties(props, 8)
+        new = subscription(topic, qos, handler, id, no_local, retain_as_published, retain_handling, props)
+        old = s.get(new.filter)
         self._unheld()
         self._until = self._deadline()
         self._flush(self._until)
@@ -266,7 +261,7 @@ class MQTTClient:
             self._doing = "SUBACK"
             return self._finish(i)
         except BaseException:
-            s.remove(filter)
+            s.remove(new.filter)
             if old:
                 s.add(old)
             raise
