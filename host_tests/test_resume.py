@@ -11,7 +11,7 @@ import itertools
 import pytest
 from harness import wire
 from harness.peer import Peer
-from harness.proxy import IN, OUT, Proxy
+from harness.proxy import IN, OUT, Proxy, wait_for
 from harness.remote import Board, described
 
 from tools.devbroker import Broker
@@ -146,6 +146,11 @@ def test_receiving(mortal, interrupt, qos, count, point):
         board.run("c.disconnect()")
 
 
+def measured(proxy, sizes):
+    """So many bytes have passed in each way; the proxy's last ones may still be on their way when the board is done."""
+    wait_for(lambda: {way: proxy.link.sizes(way) for way in sizes} == sizes, what=f"an exchange of {sizes} bytes")
+
+
 def test_publishing_cut_after_every_byte(broker):
     """One message at QoS 1 and one at QoS 2, again and again; the connection ends one byte later each time."""
     piece = """
@@ -164,8 +169,8 @@ def test_publishing_cut_after_every_byte(broker):
         witness.subscribe(topic)
         board.run("c.connect(False)")
         board.run(piece, topic=topic, n=100)
-        sizes = {way: proxy.link.sizes(way) for way in (OUT, IN)}
-        assert sizes == {OUT: 2 * (2 + 2 + len(topic) + 2 + 1 + 5) + 4, IN: 3 * 4}
+        sizes = {OUT: 2 * (2 + 2 + len(topic) + 2 + 1 + 5) + 4, IN: 3 * 4}
+        measured(proxy, sizes)
         board.run("c.publish(topic, b'END', qos=2)")
         assert witness.payloads() == [b"1-100", b"2-100"]
         cuts = [(way, at) for way, size in sizes.items() for at in range(size)]
@@ -202,9 +207,9 @@ def test_receiving_cut_after_every_byte(broker):
 
         send(100)
         assert received(b"2-100") == [b"1-100", b"2-100"]
-        sizes = {way: proxy.link.sizes(way) for way in (OUT, IN)}
         # 2: the Subscription Identifier; 8 and 5: our own exchange, whose PUBACK says that nobody listens
-        assert sizes == {OUT: 3 * 4 + 8, IN: 2 * (2 + 2 + len(topic) + 2 + 1 + 2 + 5) + 4 + 5}
+        sizes = {OUT: 3 * 4 + 8, IN: 2 * (2 + 2 + len(topic) + 2 + 1 + 2 + 5) + 4 + 5}
+        measured(proxy, sizes)
         cuts = [(OUT, at) for at in range(3 * 4)] + [(IN, at) for at in range(sizes[IN] - 5)]
         for n, (way, at) in enumerate(cuts, 101):
             proxy.cut_at(way, at)
