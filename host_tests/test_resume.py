@@ -147,7 +147,7 @@ def test_receiving(mortal, interrupt, qos, count, point):
 
 
 def measured(proxy, sizes):
-    """So many bytes have passed in each way; the proxy's last ones may still be on their way when the board is done."""
+    """So many bytes have passed each way. The last may still be on their way when the board is done."""
     wait_for(lambda: {way: proxy.link.sizes(way) for way in sizes} == sizes, what=f"an exchange of {sizes} bytes")
 
 
