@@ -95,11 +95,11 @@ buffers = st.sampled_from([64, 100, 1024])
 def in_flight(rx_size=1024):
     """An engine that is connected, with a SUBSCRIBE and messages at QoS 1 and 2 waiting for their answers."""
     w = Driven(rx_size=rx_size, receive_maximum=4).up()
-    from umqtt5.session import Subscription
+    from umqtt5.subscribe import Subscription, send_subscribe
 
     w.publish(b"out", b"1", False, 1)
     w.publish(b"out", b"2", False, 2)
-    w.e.subscribe(Subscription(1, b"in/#", None, 2, b""))
+    send_subscribe(w.e, Subscription(1, b"in/#", None, 2, b""))
     w._flush()
     w.sent.clear()
     return w

@@ -7,7 +7,7 @@ from time import ticks_add
 from umqtt5.errors import MalformedPacket, ProtocolError, Reject, ResourceError
 from umqtt5.message import matches
 from umqtt5.reader import FAILED
-from umqtt5.session import Subscription
+from umqtt5.subscribe import Subscription, send_subscribe
 from wire import Wire, packet, publish, raises
 
 
@@ -246,8 +246,8 @@ def test_what_the_broker_does_not_offer_is_refused_here():
         lambda: w.publish(b"t", b"", True, 0, None),
         lambda: w.publish(b"t", b"x" * 20, False, 0, None),
         lambda: w.publish(b"t", b"x" * 20, False, 1, None),
-        lambda: e.subscribe(Subscription(0, b"a/#", None, 0, b"")),
-        lambda: e.subscribe(Subscription(0, b"$share/g/a", None, 0, b"")),
+        lambda: send_subscribe(e, Subscription(0, b"a/#", None, 0, b"")),
+        lambda: send_subscribe(e, Subscription(0, b"$share/g/a", None, 0, b"")),
         lambda: w.publish(b"a/#", b"", False, 0, None),
         lambda: w.publish(b"", b"", False, 0, None),
         lambda: w.publish(b"t", b"", False, 0, {"subscription_identifier": 1}),
@@ -257,7 +257,7 @@ def test_what_the_broker_does_not_offer_is_refused_here():
     assert w.flush() == [] and e.session.sending == 0
     w.publish(b"t", b"x" * 12, False, 1, None)  # 20 bytes: fits
     assert len(w.flush()[0]) == 20
-    i = e.subscribe(Subscription(9, b"a", None, 0, b""))
+    i = send_subscribe(e, Subscription(9, b"a", None, 0, b""))
     assert w.flush()[1][4] == 0, "no Subscription Identifier is sent"
     assert i >= 0
 

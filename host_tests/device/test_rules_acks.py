@@ -14,7 +14,7 @@ from rules import (
     unsubscribe,
 )
 from umqtt5.errors import Reject
-from umqtt5.session import Subscription
+from umqtt5.subscribe import Subscription
 from wire import Wire, publish, raises
 
 

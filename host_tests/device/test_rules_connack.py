@@ -21,7 +21,7 @@ from rules import (
 )
 from umqtt5.errors import Refused, Reject, ResourceError
 from umqtt5.reader import FAILED, UP
-from umqtt5.session import Subscription
+from umqtt5.subscribe import Subscription, send_subscribe, send_unsubscribe
 from wire import Wire, publish, raises
 
 
@@ -165,8 +165,8 @@ def test_the_broker_s_maximum_packet_size():
                 e = raises(ValueError, w.publish, b"t", bytes(n), False, qos, None)
                 assert "30" in str(e), "the text has the figures"
     long = b"f" * 40
-    raises(ValueError, w.e.subscribe, Subscription(0, long, None, 0, b""))
-    raises(ValueError, w.e.unsubscribe, long, None)
+    raises(ValueError, send_subscribe, w.e, Subscription(0, long, None, 0, b""))
+    raises(ValueError, send_unsubscribe, w.e, long, None)
     raises(ValueError, w.e.end, 0, {"reason_string": long.decode()})
     assert sent(w) == []
     alive(w)
@@ -249,7 +249,7 @@ def test_our_aliases_end_with_the_connection():
 def test_what_the_broker_does_not_offer():
     w = Wire().up(wildcard_subscription_available=0, shared_subscription_available=0)
     for filter in (b"a/#", b"+", b"$share/g/a"):
-        raises(ValueError, w.e.subscribe, Subscription(0, filter, None, 0, b""))
+        raises(ValueError, send_subscribe, w.e, Subscription(0, filter, None, 0, b""))
     subscribe(w, b"a")
     w = Wire().up(subscription_identifier_available=0)
     assert subscribe(w, b"a", ident=5).props == b"", "none is sent"

@@ -21,7 +21,7 @@ from rules import (
     u16,
     unsubscribe,
 )
-from umqtt5.session import Subscription
+from umqtt5.subscribe import Subscription, send_subscribe, send_unsubscribe
 from wire import Wire, packet, publish, raises
 
 
@@ -130,9 +130,9 @@ def test_flags_of_the_packets_that_go():
     w.publish(b"t", b"", False, 2, None)
     w.flush()
     w.feed(ack("PUBREC", Sent(w.sent[-1]).pid))
-    w.e.subscribe(Subscription(0, b"a", None, 0, b""))
+    send_subscribe(w.e, Subscription(0, b"a", None, 0, b""))
     w.flush()
-    w.e.unsubscribe(b"a", None)
+    send_unsubscribe(w.e, b"a", None)
     w.flush()
     w.feed(publish(b"t", b"", 1, 4) + publish(b"t", b"", 2, 5) + ack("PUBREL", 5))
     w.e.end(0, None)

@@ -19,7 +19,7 @@ from rules import (
 )
 from umqtt5.errors import MalformedPacket, PeerError, ProtocolError, Reject
 from umqtt5.reader import UP
-from umqtt5.session import Subscription
+from umqtt5.subscribe import Subscription
 from wire import Wire, packet, publish, raises
 
 

@@ -21,7 +21,7 @@ from rules import (
 from umqtt5 import MQTTClient
 from umqtt5.errors import Disconnected, PeerError
 from umqtt5.reader import FAILED
-from umqtt5.session import Subscription
+from umqtt5.subscribe import Subscription, send_subscribe, send_unsubscribe
 from wire import Wire, publish, raises
 
 
@@ -78,8 +78,8 @@ def test_options_out_of_bounds():
         raises(ValueError, lambda: c.subscribe("a", **options))  # noqa: B023
     w = Wire().up()
     for ident in (-1, 268435456):
-        raises(ValueError, w.e.subscribe, Subscription(ident, b"a", None, 0, b""))
-    raises(ValueError, w.e.subscribe, Subscription(6, b"a", None, 0, b"\x0b\x05"))
+        raises(ValueError, send_subscribe, w.e, Subscription(ident, b"a", None, 0, b""))
+    raises(ValueError, send_subscribe, w.e, Subscription(6, b"a", None, 0, b"\x0b\x05"))
     assert sent(w) == []
     assert subscribe(w, ident=268435455).props == b"\x0b\xff\xff\xff\x7f"
 
@@ -104,12 +104,12 @@ def test_a_suback_that_nobody_waits_for():
 
 def test_an_answer_is_what_the_server_said():
     w = Wire().up()
-    i = w.e.subscribe(Subscription(0, b"a", None, 2, b""))
+    i = send_subscribe(w.e, Subscription(0, b"a", None, 2, b""))
     p = sent(w)[0]
     assert w.e.answer(i) is None
     fine(w, packet(0x90, u16(p.pid) + b"\0\x01"))
     assert w.e.answer(i) == 1, "granted less than asked for"
-    i = w.e.unsubscribe(b"a", None)
+    i = send_unsubscribe(w.e, b"a", None)
     p = sent(w)[0]
     fine(w, packet(0xB0, u16(p.pid) + b"\0\x11"))
     assert w.e.answer(i) == 0x11

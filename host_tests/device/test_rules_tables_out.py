@@ -2,7 +2,7 @@
 # misplaced, twice or cut off it is a ValueError, and nothing is sent. The table is the specification's own.
 from rules import opened, prop, sent, subscribe
 from umqtt5 import MQTTClient
-from umqtt5.session import Subscription
+from umqtt5.subscribe import Subscription, send_subscribe, send_unsubscribe
 from wire import Wire, raises
 
 # Right by the table, but not for the application to give: an argument has it, or the library, or only a server.
@@ -37,13 +37,13 @@ def checked_subscribe(raw):
     # The check stands in the client's call; "not connected" comes behind it.
     raises(OSError, lambda: MQTTClient("c", "127.0.0.1", 1).subscribe("a", props=raw))
     w = Wire().up()
-    w.e.subscribe(Subscription(0, b"a", None, 0, w.e.properties(raw, 8)))
+    send_subscribe(w.e, Subscription(0, b"a", None, 0, w.e.properties(raw, 8)))
     return sent(w)[0].props
 
 
 def unsubscribe(raw):
     w = Wire().up()
-    w.e.unsubscribe(b"a", raw)
+    send_unsubscribe(w.e, b"a", raw)
     return sent(w)[0].props
 
 

@@ -6,8 +6,8 @@ import micropython  # noqa: F401  (first: under CPython it gives `time` its tick
 from deal import Book, Broker, Device, live
 from flash import Flash, PowerCut
 from umqtt5.outbox import Outbox
-from umqtt5.session import Subscription
 from umqtt5.store import Store, StoreError
+from umqtt5.subscribe import Subscription
 from wire import raises
 
 # out: the device publishes; in: the broker does. The first digit is the QoS.

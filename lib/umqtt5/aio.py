@@ -264,7 +264,8 @@ class MQTTClient(Subscriber):
     def set_callback(self, f):
         """f(topic, msg), a plain function: for messages that no handler takes, instead of `async for`;
         None: those again."""
-        self._engine.callback = f or self._engine.unhandled
+        self._engine.receiving()
+        self._engine.callback = f
 
     def __aiter__(self):
         return Messages(self)

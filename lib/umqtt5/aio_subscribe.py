@@ -4,7 +4,7 @@ from .aio_inbox import Handler
 from .aio_line import SLOT
 from .aio_link import Link
 from .errors import Refused
-from .session import check_filter, subscription
+from .subscribe import check_filter, send_subscribe, send_unsubscribe, subscription
 
 
 class Subscriber(Link):
@@ -37,6 +37,7 @@ class Subscriber(Link):
         """Declare a subscription without sending anything: a session that the broker has kept has it already; where
         there is none, it is made after the login. Call it before connect()."""
         new = self._subscription(topic, qos, handler, id, no_local, retain_as_published, 0, props)
+        self._engine.receiving()
         self._engine.session.add(new)
 
     def _subscription(self, topic, qos, handler, id, no_local, retain_as_published, retain_handling, props):
@@ -68,7 +69,7 @@ class Subscriber(Link):
             try:
                 if store:
                     store.unsubscribed(new.filter)
-                i = e.subscribe(new)
+                i = send_subscribe(e, new)
             except BaseException:
                 self._advance()
                 raise
@@ -117,7 +118,7 @@ class Subscriber(Link):
             try:
                 if self._engine.store:
                     self._engine.store.unsubscribed(filter)
-                i = self._engine.unsubscribe(filter, props)
+                i = send_unsubscribe(self._engine, filter, props)
             except BaseException:
                 self._advance()
                 raise

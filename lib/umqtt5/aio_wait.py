@@ -131,21 +131,16 @@ class WaitEngine(Engine):
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
         self.session.waiters = Waiters(self)
-        self.keep = None  # keep(message): takes those that no handler takes, as long as the callback is this:
-        self.unhandled = self.callback = self._unhandled
+        self.keep = None  # keep(message): takes those that no handler takes, as long as there is no callback
         self.kept = None  # what was kept of the message just handed out: its acknowledgement goes into it
         self.epoch = 0  # counts connections
         self.undealt = []  # those at QoS 2 that are not dealt with yet
 
-    def _unhandled(self, topic, msg):
-        self.keep(self.message)
-
     def _call_back(self, m):
-        """For the engine: a message that no handler takes, without topic and payload being made."""
-        if self.callback is self.unhandled:
-            self.keep(m)
-        else:
+        if self.callback:
             self.callback(m.topic, m.payload)
+        else:
+            self.keep(m)
 
     def _ack(self, header, reason, pid, props=b""):
         if not self.keeps(header, pid):

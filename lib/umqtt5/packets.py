@@ -510,32 +510,14 @@ class Packets:
         """True where a PUBLISH with QoS > 0 may go out now (4.9), behind those to be resent (4.6)."""
         return self.quota > 0 and self.session.sending < self.session.size and self.resend == _NO_RESEND
 
-    def put_subscribe(self, pid, subscription):
-        """SUBSCRIBE (3.8) for one filter."""
-        s = subscription
-        n = len(s.props)
-        if s.id:
-            n += 1 + vbi_size(s.id)
-        i = self._begin(0x82, 2 + vbi_size(n) + n + 2 + len(s.filter) + 1)
+    def put_request(self, header, pid, filter, props, options):
+        """SUBSCRIBE (3.8) or UNSUBSCRIBE (3.10) of one filter; options: bytes, behind it."""
+        i = self._begin(header, 4 + vbi_size(len(props)) + len(props) + len(filter) + len(options))
         out = self.out
         out[i] = pid >> 8
         out[i + 1] = pid & 0xFF
-        i = put_vbi(out, i + 2, n)
-        if s.id:
-            out[i] = 0x0B
-            i = put_vbi(out, i + 1, s.id)
-        out[i : i + len(s.props)] = s.props
-        i = put_data(out, i + len(s.props), s.filter)
-        out[i] = s.options
-
-    def put_unsubscribe(self, pid, filter, props):
-        """UNSUBSCRIBE (3.10) of one filter."""
-        i = self._begin(0xA2, 2 + vbi_size(len(props)) + len(props) + 2 + len(filter))
-        out = self.out
-        out[i] = pid >> 8
-        out[i + 1] = pid & 0xFF
-        i = self._props(out, i + 2, props)
-        put_data(out, i, filter)
+        i = put_data(out, self._props(out, i + 2, props), filter)
+        out[i : i + len(options)] = options
 
     def put_disconnect(self, reason, props=b""):
         """DISCONNECT (3.14)."""

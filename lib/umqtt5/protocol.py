@@ -15,31 +15,16 @@ After the login nothing here allocates, but where a docstring says so.
 """
 
 from .codec import find, properties, u16, u32, vbi, vbi_size
-from .errors import MalformedPacket, ProtocolError, Reject, ResourceError
+from .errors import MalformedPacket, ProtocolError, ResourceError
 from .login import Login
-from .message import Message
 from .packets import Packets
 from .reader import UP, Reader
-from .session import DONE, PUBACK, PUBCOMP, PUBREC, SUBACK, UNSUBACK, Session
+from .session import DONE, PUBACK, PUBCOMP, PUBREC, Session
 
-# The reasons that a server may give (3.4.2.1, 3.5.2.1; 3.6.2.1, 3.7.2.1; 3.9.3; 3.11.3).
+# The reasons that a server may give (3.4.2.1, 3.5.2.1; 3.6.2.1, 3.7.2.1).
 _PUB_REASONS = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
 _REL_REASONS = b"\x00\x92"
-_SUB_REASONS = b"\x00\x01\x02\x80\x83\x87\x8f\x91\x97\x9e\xa1\xa2"
 _OUR_DISCONNECTS = b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99"  # 3.14.2.1, those of a client
-_UNSUB_REASONS = b"\x00\x11\x80\x83\x87\x8f\x91"
-
-
-def _hand(e, handler):
-    """handler(message), a message handler: 0, or the reason with which it rejects the message."""
-    e.in_handler = True  # broke() finds it set when anything else leaves the handler
-    try:
-        handler(e.message)
-        handler = 0
-    except Reject:
-        handler = e._rejected()
-    e.in_handler = False
-    return handler
 
 
 class Engine(Login):
@@ -107,11 +92,8 @@ class Engine(Login):
         if store:
             store.identify(self.client_id)
         self.callback = None
-        # Bound once: a bound method is an object on the heap.
-        self.to_handlers = self._dispatch
-        self.to_callback = self._call_back
         self.unmatched = 0  # PUBACK and PUBCOMP for a packet identifier not in use
-        self.message = Message(self.rx)
+        self.message = self.to_callback = None  # see receive.py
         self.reject_props = b""
         self.topics = None  # by topic alias
         self.said_reason = 0  # the last acknowledgement's reason
@@ -138,168 +120,29 @@ class Engine(Login):
 
     # --- packets in: each function gets the length of rx[:n]
 
+    def receiving(self):
+        """Messages are to come: load what receives them (receive.py). Allocates, the first time."""
+        if self.message is None:
+            from .receive import begin
+
+            begin(self)
+
+    def _load(self, n):
+        """A packet that receive.py is for has come first."""
+        from .receive import begin
+
+        begin(self)
+        return self.handlers[self.head[0] >> 4](self, n)
+
     def _pingresp(self, n):  # 3.13
         if n:
             raise MalformedPacket("PINGRESP")
         self.pinging = False
         return 0
 
-    def _publish(self, n):  # 3.3
-        message = self.message
-        s = self.session.usual
-        if s is not None and self.size == n and message.is_usual(s, self.head[0], n):
-            if message.qos:
-                return self._publish1_usual(s.handler or self.to_callback, message)
-            n = self.head[0]
-            _hand(self, s.handler or self.to_callback)
-            return n
-        message.begin(self.head[0])
-        return self._publish_any(message, n)
-
-    def _publish1_usual(self, handler, message):
-        pid = u16(self.rx, message.topic_end)
-        if not pid or self.session.receiving or self.owed >= self.session.size:
-            return self._publish_any(message, message.end)
-        h = self.head[0]
-        self.owed += 1
-        handler = _hand(self, handler)  # from here on the reason
-        if self.state == UP:
-            self.owed -= 1
-            if handler:
-                self._answer_with(0x40, handler, pid)
-            else:
-                self._ack(0x40, 0, pid)
-        return h
-
-    def _publish_any(self, message, n):
-        if self.size > n:
-            self._must_fit(2 + u16(self.rx, 0))
-        i = message.parse_topic(n, self.session.subscriptions)
-        pid = 0
-        if message.qos:
-            pid = self._pid(i, n)
-            i += 2
-        if self.size > n:
-            self._must_fit(i)
-            self._props_must_fit(i, n)
-        message.parse_props(i, n)
-        if message.topic_end == 2 or message.props_start < message.start:
-            self._check_publish(message)
-        if self.size > n:
-            return self._oversized(message.qos, pid)
-        if (
-            message.qos > self.max_qos and self.known_session and not message.solicited(self.session.subscriptions)
-        ):  # 3.3.4
-            raise ProtocolError("a message that nobody asked for, above the maximum QoS", 0x9B)
-        if not message.qos:
-            _hand(self, self.to_handlers)
-            return self.head[0]
-        return self._publish1(message, pid) if message.qos == 1 else self._publish2(message, pid)
-
-    def _check_publish(self, message):
-        """Topic alias and Subscription Identifiers."""
-        i = find(self.rx, message.props_start, message.start, 0x23)
-        if i >= 0:
-            self._incoming_alias(message, u16(self.rx, i))
-        elif message.topic_end == 2:
-            raise ProtocolError("PUBLISH with neither topic nor alias")
-        if self.known_session:
-            message.check_numbers(self.session.top_id)
-
-    def _incoming_alias(self, message, ident):  # 3.3.2.3.4. Allocates when an alias gets a new topic.
-        if ident > self.alias_maximum:
-            raise ProtocolError("topic alias %d, topic_alias_maximum is %d" % (ident, self.alias_maximum), 0x94)
-        if message.topic_end > 2:
-            self.topics[ident] = message.topic
-        elif self.topics[ident] is None:
-            raise ProtocolError("a topic alias that was never given a topic")
-        else:
-            message.topic_buf = self.topics[ident]
-            message.topic_start = 0
-            message.topic_end = len(message.topic_buf)
-
-    def _publish1(self, message, pid):  # 4.3.2
-        if self.session.place(pid) >= 0:
-            self._ack(0x40, 0x91, pid)  # 2.2.1: in use, by a message at QoS 2
-            return 0
-        h = self.head[0]
-        self._owe(1)
-        reason = _hand(self, self.to_handlers)
-        if self.state == UP:  # the handler may have disconnected
-            self.owed -= 1
-            self._answer_with(0x40, reason, pid)
-        return h
-
-    def _must_fit(self, n):
-        # Of a message that is too large the start must be there; with four bytes to spare, for a length.
-        if n + 4 > len(self.rx):
-            self.parting = 0x95
-            raise ResourceError("a message with topic and properties needs rx_size=%d" % (n + 4), 0x95)
-
-    def _props_must_fit(self, i, n):
-        self._must_fit(i + vbi(self.rx, i, n))
-
-    def _oversized(self, qos, pid):
-        """Refuse a message larger than rx (QoS 1: PUBACK 0x97) and drain it. Announcing a Maximum Packet Size instead
-        makes mosquitto 2.0.11 deaf after some of them, and so does a PUBREC 0x97: at QoS 2 it is accepted, and
-        dropped."""
-        if qos == 1:
-            self._ack(0x40, 0x97, pid)
-        elif qos:
-            if self.session.place(pid) < 0:
-                self._owe(1)
-                self.session.receive(pid)
-            self._ack(0x50, 0, pid)
-        self.oversized += 1
-        self._drain()
-        self.tell("oversized", self.size)
-        return 0
-
-    def _owe(self, n):
-        # 4.9: those that a handler refused by an exception count until the connection ends.
-        self.owed += n
-        if self.owed > self.session.size + self.grace:
-            raise ProtocolError("more than receive_maximum=%d unacknowledged messages" % self.session.size, 0x93)
-
-    def _publish2(self, message, pid):  # 4.3.3
-        i = self.session.place(pid)
-        if i >= 0:  # delivered before: only the acknowledgement is repeated
-            if not self.session.counted[i]:
-                self.session.counted[i] = 1
-                self._owe(1)
-            self._ack(0x50, 0, pid)
-            return 0
-        self._owe(1)
-        i = self.head[0]
-        message = _hand(self, self.to_handlers)  # from here on the reason
-        if message < 0x80:
-            self.session.receive(pid)
-        else:
-            self.owed -= 1
-        if self.state == UP:
-            self._answer_with(0x50, message, pid)
-        return i
-
-    def _answer_with(self, header, reason, pid):
-        self._ack(header, reason, pid, self.reject_props if reason else b"")
-
     def _call_back(self, message):
         if self.callback:
             self.callback(message.topic, message.payload)
-
-    def _rejected(self):
-        reject = Reject.latest or Reject()
-        Reject.latest = None
-        self.reject_props = self.properties(reject.props, 4)
-        return reject.reason
-
-    def _dispatch(self, message):
-        s = self.session
-        # Not by number in a session that another life of this device has made: its numbers may be others.
-        if self.known_session and message.props_start < message.start and message.by_number(s):
-            return
-        s.usual = None
-        message.by_filter(s, not (self.known_session and self.identifiers), self.callback)
 
     def _answer(self, n, packet):
         """Parse PUBACK, PUBREC, PUBREL, PUBCOMP (3.4.2): the packet identifier. The reason is `self.said_reason`.
@@ -375,32 +218,6 @@ class Engine(Login):
             self._sent(i)
         return 0
 
-    def _pubrel(self, n):  # 3.6
-        pid = self._answer(n, 6)
-        s = self.session
-        i = s.place(pid)
-        if i >= 0:
-            self.owed -= s.counted[i]
-            s.forget(i)
-        self._ack(0x70, 0 if i >= 0 else 0x92, pid)
-        return 0
-
-    def _suback(self, n):  # 3.9
-        pid = self._pid(0, n)
-        t = self.head[0] >> 4
-        i = properties(self.rx, 2, n, t)
-        if n - i != 1:  # we never ask for more than one filter in a packet
-            raise ProtocolError("a SUBACK or UNSUBACK without exactly one reason")
-        slot = self.session.find(pid, SUBACK if t == 9 else UNSUBACK)
-        if slot < 0:
-            raise ProtocolError("a SUBACK or UNSUBACK for a packet identifier not in use")
-        if self.rx[i] not in (_SUB_REASONS if t == 9 else _UNSUB_REASONS):
-            raise ProtocolError("reason 0x%02X in a packet of type %d" % (self.rx[i], t))
-        self.answer_props = b""
-        self._keep_props(2, i)
-        self.session.answered(slot, self.rx[i])
-        return 0
-
     # --- what the application does, through a driver
 
     def publish(self):
@@ -427,44 +244,16 @@ class Engine(Login):
         self.put_publish()
         return -1
 
-    def subscribe(self, subscription):
-        """Build a SUBSCRIBE: its slot."""
-        self._ready_for_use()
-        if self.in_handler:
-            raise RuntimeError("not inside a message handler: it would wait")
-        f = subscription.filter
-        if not 0 <= subscription.id <= 268435455:
-            raise ValueError("id: 1..268435455")
-        if subscription.id and find(subscription.props, 0, len(subscription.props), 0x0B) >= 0:
-            raise ValueError("props: a subscription identifier, beside id or a handler")
-        if f.startswith(b"$share/") and not self.shared:
-            raise ValueError("the broker has no shared subscriptions")
-        if not self.wildcards and (b"+" in f or b"#" in f):
-            raise ValueError("the broker has no wildcard subscriptions")
-        if not self.identifiers:
-            subscription.set_id(0)  # [MQTT-3.2.2.3.12]
-        return self._request(SUBACK, subscription, None)
-
-    def unsubscribe(self, filter, props):
-        """Build an UNSUBSCRIBE: its slot."""
-        self._ready_for_use()
-        if self.in_handler:
-            raise RuntimeError("not inside a message handler: it would wait")
-        return self._request(UNSUBACK, filter, self.properties(props, 10))
-
-    def _request(self, state, what, props):
+    def _request(self, state, header, filter, props, options):
+        """SUBSCRIBE or UNSUBSCRIBE (3.8, 3.10) with one topic filter: its slot, which waits for `state`."""
         s = self.session
         i = s.take(state)
         if i < 0:
             raise ResourceError("too many packets in flight: receive_maximum=%d" % s.size)
         try:
-            if state == SUBACK:
-                self.put_subscribe(s.pid[i], what)
-            else:
-                self.put_unsubscribe(s.pid[i], what, props)
+            self.put_request(header, s.pid[i], filter, props, options)
         except Exception:
-            s.release(i)
-            s.answered(i, 0)
+            self._give_back(i)
             raise
         return i
 
@@ -498,15 +287,15 @@ Engine.handlers = (
     None,
     None,
     Engine._connack,
-    Engine._publish,
+    Engine._load,
     Engine._puback,
     Engine._pubrec,
-    Engine._pubrel,
+    Engine._load,
     Engine._pubcomp,
     None,
-    Engine._suback,
+    Engine._load,
     None,
-    Engine._suback,
+    Engine._load,
     None,
     Engine._pingresp,
     Engine._disconnect,

@@ -276,7 +276,9 @@ class Again(_Again):
             return
         self.acks += 1
         if self.acks > e.session.size + e.grace:
-            e._owe(self.acks)
+            from .receive import owe
+
+            owe(e, self.acks)
         if props:
             self.later.append((header, reason, pid, props))
             return
@@ -330,6 +332,7 @@ class Proof(_Again):
         i = find(rx, 2 + vbi_size(vbi(rx, 2, n)), n, 0x27)
         if i >= 0:
             engine.max_out = u32(rx, i)
+        engine.receiving()
         handlers = list(engine.handlers)
         handlers[3] = _early_publish
         handlers[6] = _early_pubrel
@@ -354,21 +357,23 @@ def _early_publish(e, n):
     session; till then its packet identifier is in use at the server, and so it counts against our Receive Maximum
     (4.9). Its identifier is not remembered: when it comes again, it is new. An alias that it sets holds, or later
     messages would refer to nothing."""
+    from .receive import check_publish, must_fit, owe
+
     m = e.message
     m.begin(e.head[0])
     if e.size > n:
-        e._must_fit(2 + (e.rx[0] << 8 | e.rx[1]))
+        must_fit(e, 2 + (e.rx[0] << 8 | e.rx[1]))
     i = m.parse_topic(n, e.session.subscriptions)
     if m.qos:
         e._pid(i, n)
-        e._owe(1)
+        owe(e, 1)
         i += 2
     if e.size > n:
-        e._must_fit(i)
-        e._must_fit(i + vbi(e.rx, i, n))
+        must_fit(e, i)
+        must_fit(e, i + vbi(e.rx, i, n))
     m.parse_props(i, n)
     if m.topic_end == 2 or m.props_start < m.start:
-        e._check_publish(m)
+        check_publish(e, m)
     e.exchange.missed += 1
     if e.size > n:
         e._drain()

@@ -12,7 +12,7 @@ from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
 from .errors import AuthError, MQTTError, PeerError, Refused
 from .reader import UP
 from .retry import PERMANENT, Backoff, brokers, verdict
-from .session import FREE, PUBCOMP, check_filter, subscription
+from .session import FREE, PUBCOMP
 from .simple import MQTTClient as Simple
 
 # The connection is gone, and a new one may do better. AuthError: of a re-authentication by the timer.
@@ -213,6 +213,8 @@ class MQTTClient(Simple):
         """As simple.MQTTClient's, over any number of connections; restored where the broker has forgotten the
         session. Where a session was resumed after a reboot, and the store says that it has this subscription, nothing
         is sent: returns `qos` then."""
+        from .subscribe import check_filter
+
         filter = check_filter(topic)
         store = self._store
         while True:
@@ -236,6 +238,8 @@ class MQTTClient(Simple):
         return granted
 
     def unsubscribe(self, topic, props=None):
+        from .subscribe import check_filter
+
         filter = check_filter(topic)
         if self._store:
             self._store.unsubscribed(filter)
@@ -272,6 +276,8 @@ class MQTTClient(Simple):
     # --- small parts
 
     def _subscription(self, filter, qos, handler, options):
+        from .subscribe import subscription
+
         e = self._engine
         ident = options.get("id")
         if ident is None:
@@ -364,6 +370,10 @@ class MQTTClient(Simple):
 
     def _restore(self):
         """Subscribe again to what the broker's session has not."""
+        if not self._missing:
+            return
+        from .subscribe import send_subscribe
+
         e = self._engine
         while self._missing:
             s = e.session.get(self._missing[0])
@@ -372,7 +382,7 @@ class MQTTClient(Simple):
                 self._flush(self._until)
                 self._doing = "SUBACK"
                 try:
-                    i = e.subscribe(s)
+                    i = send_subscribe(e, s)
                     e.session.add(s)  # anew: its number belongs to the new session now
                     super()._finish(i)
                     if self._store:

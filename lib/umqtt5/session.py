@@ -7,8 +7,6 @@ from micropython import const
 
 from array import array
 
-from .codec import text
-
 # What a slot of the table waits for.
 FREE = const(0)
 PUBACK = const(1)
@@ -20,65 +18,6 @@ DONE = const(6)  # answered; `reason` is kept until the caller that waits has ta
 
 # Slots beyond the receive maximum, for SUBSCRIBE and UNSUBSCRIBE, which it does not count (4.9).
 _REQUESTS = const(2)
-
-
-def check_filter(raw):
-    """A topic filter (str or bytes) as checked bytes (4.7.1, 4.7.3, 4.8.2). ValueError where it is none."""
-    filter = text(raw, "topic filter")
-    good = len(filter) > 0
-    levels = filter.split(b"/")
-    if levels[0] == b"$share" and len(levels) > 1:
-        # [MQTT-4.8.2-1], [MQTT-4.8.2-2]: $share/name/filter
-        good = len(levels) > 2 and levels[1] and len(filter) > 8 + len(levels[1])
-        good = good and b"+" not in levels[1] and b"#" not in levels[1]
-        levels = levels[2:]
-    for i in range(len(levels)):
-        level = levels[i]
-        if len(level) > 1 and (b"+" in level or b"#" in level):  # [MQTT-4.7.1-2]
-            good = False
-        if level == b"#" and i + 1 < len(levels):  # [MQTT-4.7.1-1]
-            good = False
-    if not good:
-        raise ValueError("not a topic filter")
-    return filter
-
-
-class Subscription:
-    """One topic filter (checked bytes) and its handler. `id`: its Subscription Identifier, 0 for none."""
-
-    def __init__(self, ident, filter, handler, options, props):
-        self.id = ident
-        self.filter = filter
-        self.handler = handler
-        self.options = options
-        self.props = props
-        # 4.8.2: a shared subscription, $share/name/filter, is matched by what stands behind the name.
-        self.match = match = filter.split(b"/", 2)[2] if filter.startswith(b"$share/") else filter
-        # Without wildcards: how the variable header of a PUBLISH to it begins; one comparison, in C, then shows that
-        # the topic is UTF-8, no filter, and asked for. And, at QoS 0, all that stands before the payload.
-        self.head = self.whole = None
-        self.size = 0
-        if not (b"+" in match or b"#" in match or b"$" in match):
-            self.head = bytes((len(match) >> 8, len(match) & 0xFF)) + match
-            self.set_id(ident)
-
-    def set_id(self, ident):
-        self.id = ident
-        if self.head:
-            self.whole = self.head + (bytes((2, 0x0B, ident)) if 0 < ident < 128 else b"\0")
-            self.size = len(self.whole)
-
-
-def subscription(topic, qos, handler, ident, no_local, retain_as_published, retain_handling, props):
-    """A Subscription with its options (3.8.3.1) checked. topic: the topic filter, str or bytes; props: checked bytes.
-    ValueError."""
-    filter = check_filter(topic)
-    if not 0 <= qos <= 2 or not 0 <= retain_handling <= 2:
-        raise ValueError("subscribe: qos or retain_handling not 0..2")
-    if no_local and filter.startswith(b"$share/"):
-        raise ValueError("no_local with a shared subscription")  # [MQTT-3.8.3-4]
-    options = qos | (4 if no_local else 0) | (8 if retain_as_published else 0) | retain_handling << 4
-    return Subscription(ident, filter, handler, options, props)
 
 
 class Session:

@@ -15,7 +15,7 @@ from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for i
 from .packets import refill
 from .protocol import Engine
 from .reader import FAILED, UP
-from .session import DONE, Subscription, check_filter, subscription
+from .session import DONE
 from .transport import POLLIN, POLLOUT, addresses, connected, poller, start
 
 _TLS = "TLS handshake"
@@ -88,6 +88,7 @@ class MQTTClient:
 
     def set_callback(self, f):
         """f(topic, msg), bytes: for messages that no handler takes."""
+        self._engine.receiving()
         self._engine.callback = f
 
     def set_last_will(self, topic, msg, retain=False, qos=0, props=None):
@@ -228,59 +229,30 @@ class MQTTClient:
 
         return Publisher(self, topic, qos, retain, props)
 
-    def subscribe(
-        self,
-        topic,
-        qos=0,
-        handler=None,
-        *,
-        id=None,
-        no_local=False,
-        retain_as_published=False,
-        retain_handling=0,
-        props=None,
-    ):
+    def subscribe(self, topic, qos=0, handler=None, **options):
         """Subscribe to a topic filter; returns the granted QoS when the broker has acknowledged it.
 
-        handler(message): see message.Message; without one the callback gets the messages. id: the Subscription
-        Identifier (1..268435455); None: one is chosen where there is a handler. The others: the subscription options
-        of 3.8.3.1. Raises Refused (SUBACK >= 0x80), ValueError, OSError."""
-        e = self._engine
-        s = e.session
-        if id is None:
-            id = s.next_id() if handler else 0
-        props = e.properties(props, 8)
-        new = subscription(topic, qos, handler, id, no_local, retain_as_published, retain_handling, props)
-        old = s.get(new.filter)
-        self._unheld()
-        self._until = self._deadline()
-        self._flush(self._until)
-        i = e.subscribe(new)
-        s.add(new)  # now: messages may come before the SUBACK (3.8.4)
-        try:
-            self._doing = "SUBACK"
-            return self._finish(i)
-        except BaseException:
-            s.remove(new.filter)
-            if old:
-                s.add(old)
-            raise
+        handler(message): see message.Message; without one the callback gets the messages. Options: id: the
+        Subscription Identifier (1..268435455; None: one is chosen where there is a handler). no_local=False,
+        retain_as_published=False, retain_handling=0: see 3.8.3.1. props: more properties (a dict or bytes). Raises
+        Refused (SUBACK >= 0x80), ValueError, OSError."""
+        from .subscribe import subscribe
+
+        return subscribe(self, topic, qos, handler, **options)
 
     def on(self, filter, handler, id=None):
         """Give messages whose topic matches `filter` (or that carry the Subscription Identifier `id`) to `handler`;
         sends nothing: for subscriptions that a resumed session already has."""
+        from .subscribe import Subscription, check_filter
+
+        self._engine.receiving()
         self._engine.session.add(Subscription(id or 0, check_filter(filter), handler, 0, b""))
 
     def unsubscribe(self, topic, props=None):
         """Undo subscribe(); returns the reason code (0x11: there was no such subscription)."""
-        filter = check_filter(topic)
-        self._unheld()
-        self._until = self._deadline()
-        self._flush(self._until)
-        self._doing = "UNSUBACK"
-        reason = self._finish(self._engine.unsubscribe(filter, props))
-        self._engine.session.remove(filter)
-        return reason
+        from .subscribe import unsubscribe
+
+        return unsubscribe(self, topic, props)
 
     def wait_msg(self):
         """Wait for a message, without limit, and deal with it. A dead link is noticed where keepalive is not 0.

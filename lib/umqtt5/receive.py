@@ -1,0 +1,202 @@
+"""Messages in (MQTT 5.0, 3.3, 3.6, 4.3): from the broker's bytes to a handler and an acknowledgement.
+
+Loaded with the first subscription or callback, or with the first message: a client that only publishes does without.
+publish() and pubrel() are entries of Engine.handlers. After the loading nothing here allocates, but where a docstring
+says so.
+"""
+
+from .codec import find, u16, vbi
+from .errors import ProtocolError, Reject, ResourceError
+from .message import Message
+from .reader import UP
+from .subscribe import suback
+
+
+def begin(e):
+    """Let the engine `e` receive messages. Allocates."""
+    if e.message is None:
+        e.message = Message(e.rx)
+        e.to_callback = e._call_back  # bound once: a bound method is an object on the heap
+    handlers = list(type(e).handlers)
+    handlers[3] = publish
+    handlers[6] = pubrel
+    handlers[9] = handlers[11] = suback
+    e.handlers = tuple(handlers)
+
+
+def publish(e, n):  # 3.3
+    m = e.message
+    s = e.session.usual
+    if s is None or e.size != n or not m.is_usual(s, e.head[0], n):
+        m.begin(e.head[0])
+        return _publish_any(e, m, n)
+    if m.qos:
+        return _publish1_usual(e, m, s.handler or e.to_callback)
+    n = m.header
+    _hand(e, s.handler or e.to_callback)
+    return n
+
+
+def _publish1_usual(e, m, handler):
+    pid = u16(e.rx, m.topic_end)
+    if not pid or e.session.receiving or e.owed >= e.session.size:
+        return _publish_any(e, m, m.end)
+    h = m.header
+    e.owed += 1
+    handler = _hand(e, handler)  # from here on the reason
+    if e.state == UP:  # the handler may have disconnected
+        e.owed -= 1
+        e._ack(0x40, handler, pid, e.reject_props if handler else b"")
+    return h
+
+
+def _publish_any(e, m, n):
+    if e.size > n:
+        must_fit(e, 2 + u16(e.rx, 0))
+    i = m.parse_topic(n, e.session.subscriptions)
+    pid = 0
+    if m.qos:
+        pid = e._pid(i, n)
+        i += 2
+    if e.size > n:
+        must_fit(e, i)
+        must_fit(e, i + vbi(e.rx, i, n))
+    m.parse_props(i, n)
+    if m.topic_end == 2 or m.props_start < m.start:
+        check_publish(e, m)
+    if e.size > n:
+        return _oversized(e, m.qos, pid)
+    if m.qos > e.max_qos and e.known_session and not m.solicited(e.session.subscriptions):  # 3.3.4
+        raise ProtocolError("a message that nobody asked for, above the maximum QoS", 0x9B)
+    if m.qos == 2:
+        return _publish2(e, pid)
+    n = e.head[0]
+    if not m.qos:
+        _hand(e, None)
+    elif e.session.place(pid) >= 0:
+        e._ack(0x40, 0x91, pid)  # 2.2.1: in use, by a message at QoS 2
+        return 0
+    else:  # 4.3.2
+        owe(e, 1)
+        i = _hand(e, None)  # from here on the reason
+        if e.state == UP:  # the handler may have disconnected
+            e.owed -= 1
+            e._ack(0x40, i, pid, e.reject_props if i else b"")
+    return n
+
+
+def _publish2(e, pid):  # 4.3.3
+    s = e.session
+    i = s.place(pid)
+    if i >= 0:  # delivered before: only the acknowledgement is repeated
+        if not s.counted[i]:
+            s.counted[i] = 1
+            owe(e, 1)
+        e._ack(0x50, 0, pid)
+        return 0
+    owe(e, 1)
+    h = e.head[0]
+    i = _hand(e, None)  # from here on the reason
+    if i < 0x80:
+        s.receive(pid)
+    else:
+        e.owed -= 1
+    if e.state == UP:
+        e._ack(0x50, i, pid, e.reject_props if i else b"")
+    return h
+
+
+def pubrel(e, n):  # 3.6
+    pid = e._answer(n, 6)
+    s = e.session
+    i = s.place(pid)
+    if i >= 0:
+        e.owed -= s.counted[i]
+        s.forget(i)
+    e._ack(0x70, 0 if i >= 0 else 0x92, pid)
+    return 0
+
+
+def _hand(e, handler):
+    """Give the message to this handler, or (None) to those that it is for: 0, or the reason to reject it with."""
+    e.in_handler = True  # broke() finds it set when anything else leaves the handler
+    try:
+        if handler:
+            handler(e.message)
+        else:
+            _dispatch(e, e.message, e.session)
+        handler = 0
+    except Reject:
+        handler = _rejected(e)
+    e.in_handler = False
+    return handler
+
+
+def _dispatch(e, m, s):
+    # Not by number in a session that another life of this device has made: its numbers may be others.
+    if not e.known_session or m.props_start == m.start or not m.by_number(s):
+        s.usual = None
+        m.by_filter(s, not (e.known_session and e.identifiers), e.to_callback)
+
+
+def _rejected(e):
+    reject = Reject.latest or Reject()
+    Reject.latest = None
+    e.reject_props = e.properties(reject.props, 4)
+    return reject.reason
+
+
+def check_publish(e, m):
+    """Topic alias and Subscription Identifiers. Allocates when an alias gets a new topic."""
+    i = find(e.rx, m.props_start, m.start, 0x23)
+    if i >= 0:
+        _alias(e, m, u16(e.rx, i))
+    elif m.topic_end == 2:
+        raise ProtocolError("PUBLISH with neither topic nor alias")
+    if e.known_session:
+        m.check_numbers(e.session.top_id)
+
+
+def _alias(e, m, ident):  # 3.3.2.3.4
+    if ident > e.alias_maximum:
+        raise ProtocolError("topic alias %d, topic_alias_maximum is %d" % (ident, e.alias_maximum), 0x94)
+    if m.topic_end > 2:
+        e.topics[ident] = m.topic
+    elif e.topics[ident] is None:
+        raise ProtocolError("a topic alias that was never given a topic")
+    else:
+        m.topic_buf = e.topics[ident]
+        m.topic_start = 0
+        m.topic_end = len(m.topic_buf)
+
+
+def must_fit(e, n):
+    """Of a message that is too large the start must be there; with four bytes to spare, for a length."""
+    if n + 4 > len(e.rx):
+        e.parting = 0x95
+        raise ResourceError("a message with topic and properties needs rx_size=%d" % (n + 4), 0x95)
+
+
+def _oversized(e, qos, pid):
+    """Refuse a message larger than rx (QoS 1: PUBACK 0x97) and drain it. Announcing a Maximum Packet Size instead
+    makes mosquitto 2.0.11 deaf after some of them, and so does a PUBREC 0x97: at QoS 2 it is accepted, and
+    dropped."""
+    if qos == 1:
+        e._ack(0x40, 0x97, pid)
+    elif qos:
+        if e.session.place(pid) < 0:
+            owe(e, 1)
+            e.session.receive(pid)
+        e._ack(0x50, 0, pid)
+    e.oversized += 1
+    e._drain()
+    e.tell("oversized", e.size)
+    return 0
+
+
+def owe(e, n):
+    """n more messages to acknowledge (4.9). Those that a handler refused by an exception count until the connection
+    ends."""
+    e.owed += n
+    if e.owed > e.session.size + e.grace:
+        raise ProtocolError("more than receive_maximum=%d unacknowledged messages" % e.session.size, 0x93)

@@ -1,0 +1,170 @@
+"""Subscriptions (MQTT 5.0, 3.8 to 3.11, 4.7, 4.8): topic filters, SUBSCRIBE and UNSUBSCRIBE, their answers.
+
+Loaded with the first subscription, together with receive.py: a client that only publishes does without. Allocates,
+but for the answers.
+"""
+
+from .codec import find, properties, put_vbi, text, vbi_size
+from .errors import ProtocolError
+from .session import SUBACK, UNSUBACK
+
+# The reasons that a server may give (3.9.3, 3.11.3).
+_SUB_REASONS = b"\x00\x01\x02\x80\x83\x87\x8f\x91\x97\x9e\xa1\xa2"
+_UNSUB_REASONS = b"\x00\x11\x80\x83\x87\x8f\x91"
+
+
+def check_filter(raw):
+    """A topic filter (str or bytes) as checked bytes (4.7.1, 4.7.3, 4.8.2). ValueError where it is none."""
+    filter = text(raw, "topic filter")
+    good = len(filter) > 0
+    levels = filter.split(b"/")
+    if levels[0] == b"$share" and len(levels) > 1:
+        # [MQTT-4.8.2-1], [MQTT-4.8.2-2]: $share/name/filter
+        good = len(levels) > 2 and levels[1] and len(filter) > 8 + len(levels[1])
+        good = good and b"+" not in levels[1] and b"#" not in levels[1]
+        levels = levels[2:]
+    for i in range(len(levels)):
+        level = levels[i]
+        if len(level) > 1 and (b"+" in level or b"#" in level):  # [MQTT-4.7.1-2]
+            good = False
+        if level == b"#" and i + 1 < len(levels):  # [MQTT-4.7.1-1]
+            good = False
+    if not good:
+        raise ValueError("not a topic filter")
+    return filter
+
+
+class Subscription:
+    """One topic filter (checked bytes) and its handler. `id`: its Subscription Identifier, 0 for none."""
+
+    def __init__(self, ident, filter, handler, options, props):
+        self.id = ident
+        self.filter = filter
+        self.handler = handler
+        self.options = options
+        self.props = props
+        # 4.8.2: a shared subscription, $share/name/filter, is matched by what stands behind the name.
+        self.match = match = filter.split(b"/", 2)[2] if filter.startswith(b"$share/") else filter
+        # Without wildcards: how the variable header of a PUBLISH to it begins; one comparison, in C, then shows that
+        # the topic is UTF-8, no filter, and asked for. `tail`: the properties that it usually has.
+        self.head = self.tail = None
+        if not (b"+" in match or b"#" in match or b"$" in match):
+            self.head = bytes((len(match) >> 8, len(match) & 0xFF)) + match
+            self.set_id(ident)
+
+    def set_id(self, ident):
+        self.id = ident
+        if self.head:
+            self.tail = bytes((2, 0x0B, ident)) if 0 < ident < 128 else b"\0"
+
+
+def subscription(topic, qos, handler, ident, no_local, retain_as_published, retain_handling, props):
+    """A Subscription with its options (3.8.3.1) checked. topic: the topic filter, str or bytes; props: checked bytes.
+    ValueError."""
+    filter = check_filter(topic)
+    if not 0 <= qos <= 2 or not 0 <= retain_handling <= 2:
+        raise ValueError("subscribe: qos or retain_handling not 0..2")
+    if no_local and filter.startswith(b"$share/"):
+        raise ValueError("no_local with a shared subscription")  # [MQTT-3.8.3-4]
+    options = qos | (4 if no_local else 0) | (8 if retain_as_published else 0) | retain_handling << 4
+    return Subscription(ident, filter, handler, options, props)
+
+
+# --- for the engine `e`
+
+
+def send_subscribe(e, s):
+    """Build the SUBSCRIBE of subscription `s`: the slot that waits for its answer. ValueError for what the broker's
+    CONNACK does not allow."""
+    _may_request(e)
+    f = s.filter
+    if not 0 <= s.id <= 268435455:
+        raise ValueError("id: 1..268435455")
+    if s.id and find(s.props, 0, len(s.props), 0x0B) >= 0:
+        raise ValueError("props: a subscription identifier, beside id or a handler")
+    if f.startswith(b"$share/") and not e.shared:
+        raise ValueError("the broker has no shared subscriptions")
+    if not e.wildcards and (b"+" in f or b"#" in f):
+        raise ValueError("the broker has no wildcard subscriptions")
+    if not e.identifiers:
+        s.set_id(0)  # [MQTT-3.2.2.3.12]
+    props = s.props
+    if s.id:
+        number = bytearray(1 + vbi_size(s.id))
+        number[0] = 0x0B
+        put_vbi(number, 1, s.id)
+        props = bytes(number) + props
+    return e._request(SUBACK, 0x82, f, props, bytes((s.options,)))
+
+
+def send_unsubscribe(e, filter, props):
+    """Build an UNSUBSCRIBE: its slot."""
+    _may_request(e)
+    return e._request(UNSUBACK, 0xA2, filter, e.properties(props, 10), b"")
+
+
+def _may_request(e):
+    e._ready_for_use()
+    if e.in_handler:
+        raise RuntimeError("not inside a message handler: it would wait")
+    e.receiving()
+
+
+def suback(e, n):
+    """SUBACK and UNSUBACK (3.9, 3.11)."""
+    rx = e.rx
+    pid = e._pid(0, n)
+    t = e.head[0] >> 4
+    i = properties(rx, 2, n, t)
+    if n - i != 1:  # we never ask for more than one filter in a packet
+        raise ProtocolError("a SUBACK or UNSUBACK without exactly one reason")
+    slot = e.session.find(pid, SUBACK if t == 9 else UNSUBACK)
+    if slot < 0:
+        raise ProtocolError("a SUBACK or UNSUBACK for a packet identifier not in use")
+    if rx[i] not in (_SUB_REASONS if t == 9 else _UNSUB_REASONS):
+        raise ProtocolError("reason 0x%02X in a packet of type %d" % (rx[i], t))
+    e.answer_props = b""
+    e._keep_props(2, i)
+    e.session.answered(slot, rx[i])
+    return 0
+
+
+# --- for the blocking client `c`: see simple.MQTTClient
+
+
+def subscribe(
+    c, topic, qos, handler, id=None, no_local=False, retain_as_published=False, retain_handling=0, props=None
+):
+    e = c._engine
+    s = e.session
+    if id is None:
+        id = s.next_id() if handler else 0
+    props = e.properties(props, 8)
+    new = subscription(topic, qos, handler, id, no_local, retain_as_published, retain_handling, props)
+    old = s.get(new.filter)
+    _clear_way(c)
+    i = send_subscribe(e, new)
+    s.add(new)  # now: messages may come before the SUBACK (3.8.4)
+    try:
+        c._doing = "SUBACK"
+        return c._finish(i)
+    except BaseException:
+        s.remove(new.filter)
+        if old:
+            s.add(old)
+        raise
+
+
+def unsubscribe(c, topic, props):
+    filter = check_filter(topic)
+    _clear_way(c)
+    c._doing = "UNSUBACK"
+    reason = c._finish(send_unsubscribe(c._engine, filter, props))
+    c._engine.session.remove(filter)
+    return reason
+
+
+def _clear_way(c):
+    c._unheld()
+    c._until = c._deadline()
+    c._flush(c._until)
