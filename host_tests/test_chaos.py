@@ -6,6 +6,7 @@ under test books what the broker passed on. At QoS 1 nothing is lost, at QoS 2 e
 times come in order.
 """
 
+import collections
 import contextlib
 import itertools
 import json
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 import pytest
+from harness import wire
 from harness.chaos import IN, OUT, Chaos, Fault, after_each_cut_a_whole_one, every_byte, random_faults
 from harness.micropython import DEVICE, ROOT, interpreter
 from harness.peer import Peer
@@ -109,10 +111,36 @@ class Witness:
         return self.got
 
 
-def check(got, sent):
-    """Nothing lost, nothing invented, the order of first times; at QoS 2 nothing doubled."""
-    twos = [m for m in got if m[0] == "2"]
-    assert len(twos) == len(set(twos)), [m for m in set(twos) if twos.count(m) > 1]
+def messages(stream):
+    """The PUBLISH and PUBREL packets in it; all its packets are shorter than 128 bytes."""
+    at = 0
+    while at + 2 <= len(stream) and (end := at + 2 + stream[at + 1]) <= len(stream):
+        if stream[at] >> 4 in (wire.PUBLISH, wire.PUBREL):
+            yield wire.parse(stream[at], bytes(stream[at + 2 : end]))
+        at = end
+
+
+def published_after_pubrel(chaos):
+    """What the broker itself has doubled at QoS 2. mosquitto 2.0.11 marks what it has released before a reconnect as
+    "PUBREL to be resent"; where the new connection ends before all of these are out, the rest are PUBLISH again in
+    the next one [against MQTT-4.3.3-6], long after the client has given up the identifier, as it must."""
+    released, sent, doubled = {}, {}, set()  # payloads by packet identifier
+    for link in chaos.links:
+        for packet in messages(link.came):
+            if packet.type == wire.PUBLISH and packet.qos == 2:
+                if packet.flags & 8 and released.get(packet.pid) == packet.payload:
+                    doubled.add(packet.payload.decode())
+                sent[packet.pid] = packet.payload
+                released.pop(packet.pid, None)
+            elif packet.type == wire.PUBREL and packet.pid in sent:
+                released[packet.pid] = sent[packet.pid]
+    return doubled
+
+
+def check(got, sent, excused=()):
+    """Nothing lost, nothing invented, the order of first times; at QoS 2 nothing doubled but what is excused."""
+    twos = collections.Counter(m for m in got if m[0] == "2")
+    assert not [m for m, count in twos.items() if count > 1 and m not in excused], twos.most_common(10)
     assert list(dict.fromkeys(got)) == sent, sorted(set(sent) ^ set(got))[:20]
 
 
@@ -204,7 +232,9 @@ def test_ten_thousand_messages(client, broker):
             with run:
                 got = run.until("got", 100)["got"]
             sent = [f"{qos}-{n:05}" for n in range(10_000)]
-            check(got, sent)
+            excused = published_after_pubrel(chaos)
+            print("doubled by the broker itself:", sorted(excused))
+            check(got, sent, excused)
             check(witness.until(sent[-1]), sent)
             print(qos, chaos.count, "connections", chaos.struck, len(got) - len(sent), "doubled")
             assert chaos.count > 30 and chaos.struck["cut"] > 10

@@ -56,6 +56,7 @@ class Link:
     def __init__(self, client, server, fault):
         self.socks = {OUT: client, IN: server}  # by the way of what is read from it
         self.bytes = {OUT: 0, IN: 0}
+        self.came = bytearray()  # what has gone IN
         self.fault, self.struck = fault, None  # what is to come, what has come last
         self.hole = False
         self.held, self.until = [], 0.0  # what waits for a stall's end
@@ -72,6 +73,7 @@ class Chaos:
         self.target, self._faults = target, iter(faults)
         self.count, self.struck, self.last, self.began = 0, {}, None, None
         self._links, self._lock, self._stop = [], threading.RLock(), False
+        self.links = []  # all there have been
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._listener.setblocking(False)
         self.port = self._listener.getsockname()[1]
@@ -133,6 +135,7 @@ class Chaos:
             sock.settimeout(5)
             self._selector.register(sock, selectors.EVENT_READ, (link, way))
         self._links.append(link)
+        self.links.append(link)
         if link.fault and not link.fault.at:
             self._strike(link)
 
@@ -172,6 +175,8 @@ class Chaos:
                     link.other(way).send(data[i : i + 1])
             else:
                 link.other(way).sendall(data)
+            if way == IN:
+                link.came += data
         except OSError:
             if not (link.struck and link.struck.kind == "half"):
                 self._end(link)

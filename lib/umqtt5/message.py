@@ -39,9 +39,10 @@ class Message:
         self.props_start = self.start = self.end = 0
         self.qos = 0
         self.retain = self.dup = False
-        # The subscription that the last message was usual for, and its fixed header: the next is likely to be the
-        # same but for its payload. 0: it was not.
+        # The subscription that the last message was usual for (0: for none), its first byte, and how its variable
+        # header began: the next is likely to differ in its payload only.
         self.like = self.header = 0
+        self.same = b""
 
     # --- parsing, by the engine: a PUBLISH of n bytes lies in `buf`
 
@@ -53,39 +54,34 @@ class Message:
         if self.qos == 3 or (self.dup and not self.qos):  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
             raise MalformedPacket("PUBLISH flags")
 
-    def is_usual(self, subscription, header, n):
-        """Whether it is one for this subscription alone, without further properties, at QoS 0 or 1: then it is
-        parsed, in fewer steps and with no check less."""
-        s = subscription
-        if (s is not self.like or header != self.header) and not self._shape(s, header):
-            return False
-        i = self.topic_end
-        if n < self.start or self.buf.find(s.head, 0, i):
-            return False
+    def is_usual(self, s, header, n):
+        """Whether it is one for subscription `s` alone, without further properties, at QoS 0 or 1: then it is parsed,
+        in fewer steps and with no check less."""
+        self.topic_end = len(s.head)
+        self.start = self.topic_end + len(s.tail)
+        self.same = s.whole
+        self.qos = header >> 1 & 3
         if self.qos:
-            i += 2
-        if self.buf.find(s.tail, i, self.start) != i:
-            return False
-        self.end = n
-        return True
-
-    def _shape(self, s, header):
-        """What all messages of subscription `s` with this fixed header have in common."""
-        self.qos = qos = header >> 1 & 3
+            self.start += 2
+            self.same = s.head
         self.dup = header & 8 == 8
-        if qos > 1 or (header & 8 and not qos):
+        if self.qos > 1 or self.dup > self.qos or n < self.start or self.buf.find(self.same, 0, len(self.same)):
             return False
-        self.retain = header & 1 == 1
+        if self.qos and not self.has_tail(s.tail):
+            return False
         self.topic_buf = self.buf
         self.topic_start = 2
-        self.topic_end = i = len(s.head)
-        if qos:
-            i += 2
-        self.start = i + len(s.tail)
         self.props_start = self.start - 2 if s.id else self.start
+        self.end = n
+        self.retain = header & 1 == 1
         self.like = s
         self.header = header
         return True
+
+    def has_tail(self, tail):
+        """Of a message at QoS 1: whether these properties stand behind the packet identifier, and the payload behind
+        them."""
+        return self.buf.find(tail, self.topic_end + 2, self.start) == self.topic_end + 2
 
     def parse_topic(self, n, subscriptions):
         """The topic name; returns the index behind it."""

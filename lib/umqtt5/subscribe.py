@@ -46,8 +46,9 @@ class Subscription:
         # 4.8.2: a shared subscription, $share/name/filter, is matched by what stands behind the name.
         self.match = match = filter.split(b"/", 2)[2] if filter.startswith(b"$share/") else filter
         # Without wildcards: how the variable header of a PUBLISH to it begins; one comparison, in C, then shows that
-        # the topic is UTF-8, no filter, and asked for. `tail`: the properties that it usually has.
-        self.head = self.tail = None
+        # the topic is UTF-8, no filter, and asked for. `tail`: the properties that it usually has. `whole`: both, all
+        # that stands before the payload at QoS 0.
+        self.head = self.tail = self.whole = None
         if not (b"+" in match or b"#" in match or b"$" in match):
             self.head = bytes((len(match) >> 8, len(match) & 0xFF)) + match
             self.set_id(ident)
@@ -56,6 +57,7 @@ class Subscription:
         self.id = ident
         if self.head:
             self.tail = bytes((2, 0x0B, ident)) if 0 < ident < 128 else b"\0"
+            self.whole = self.head + self.tail
 
 
 def subscription(topic, qos, handler, ident, no_local, retain_as_published, retain_handling, props):
