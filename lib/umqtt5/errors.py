@@ -27,6 +27,16 @@ def _describe(error, text):
     return describe(error, text)
 
 
+def _shown(error):
+    """`__repr__` of the errors here: "TypeName: text". MicroPython prints an uncaught exception, and what
+    sys.print_exception() is given, not by __str__ but by a __repr__ of its class; where there is none, args alone:
+    nothing of cause and cure. So this is the last line of a traceback."""
+    try:
+        return type(error).__name__ + ": " + str(error)
+    except Exception:  # MemoryError, above all: raised in here it would end the program. A name takes no memory.
+        return type(error).__name__
+
+
 class MQTTError(Exception):
     """`reason`: the MQTT reason code (int), or None. `said`: the server's Reason String (str), or None. `props`: the
     properties (bytes; props.decode() makes a dict) of the CONNACK or DISCONNECT that said no."""
@@ -41,6 +51,8 @@ class MQTTError(Exception):
 
     def __str__(self):
         return _describe(self, self.args[0])
+
+    __repr__ = _shown
 
 
 class PeerError(MQTTError):
@@ -101,6 +113,8 @@ class Disconnected(OSError):
 
     def __str__(self):
         return _describe(self, "DISCONNECT")
+
+    __repr__ = _shown
 
 
 class Reject(Exception):
