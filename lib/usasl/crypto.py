@@ -27,7 +27,7 @@ class SASLError(Exception):
     def __repr__(self):
         # What MicroPython prints of an uncaught error: it does not ask __str__, and shows args where this is missing.
         try:
-            return type(self).__name__ + ": " + str(self)
+            return "%s: %s" % (type(self).__name__, self)
         except Exception:  # MemoryError, above all: raised in here it would end the program
             return type(self).__name__
 
