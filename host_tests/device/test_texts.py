@@ -55,6 +55,6 @@ def test_no_room_for_the_texts():
 def test_no_room_to_print_one():
     error = MalformedPacket(1)
     with Full():
-        shown = repr(error)
-    assert shown == "MalformedPacket", shown
+        shown = (str(error), repr(error))
+    assert shown == ("1 129", "MalformedPacket: 1 129"), shown
     assert repr(error) == "MalformedPacket: " + str(error) and "a length that does not end" in str(error)

@@ -32,7 +32,7 @@ def wrong(what, kind=ValueError, packet=""):
         from .texts import text
 
         what = packet + text(what)
-    except MemoryError:
+    except Exception:  # MemoryError, above all
         pass  # it shows the text's number, and its values
     return kind(what)
 
@@ -51,9 +51,12 @@ class MQTTError(Exception):
         self.said = said
 
     def __str__(self):
-        from .reasons import describe
+        try:
+            from .reasons import describe
 
-        return describe(self)
+            return describe(self)
+        except MemoryError:  # the text's number at least, and the reason
+            return "%s %s" % (self.args[-1], self.reason)
 
     def __repr__(self):
         # MicroPython prints an uncaught exception, and what sys.print_exception() is given, not by __str__ but by a
