@@ -13,6 +13,17 @@ from time import ticks_diff
 from .codec import data, find, properties, skip, text, vbi, vbi_size
 from .errors import AuthError, MalformedPacket, NotProven, ProtocolError
 
+# Texts of errors: see texts.py.
+_AUTH_UNASKED = const(36)
+_SLOW = const(40)
+_NO_PROOF = const(41)
+_NOTHING_TO_SEND = const(42)
+_METHOD = const(43)
+_AUTH_AFTER_END = const(44)
+_AUTH_REASON = const(45)
+_AUTH_BARE = const(46)
+_AUTH_BEHIND = const(47)
+
 # What the generator's next bytes are for.
 _FIRST = const(0)  # CONNECT
 _NEXT = const(1)  # AUTH 0x18
@@ -65,8 +76,7 @@ class Exchange:
         keepalive = self.engine.keepalive
         # No PINGREQ may go out before CONNACK [MQTT-3.1.2-30], and the broker closes after 1.5 x keep alive.
         if self.quiet and self.busy and done and 0 < 1500 * keepalive < ticks_diff(now, self.began) * 100 // done:
-            text = "deriving the keys from the password takes longer than 1.5 x keepalive=%d s here: "
-            self._failed(AuthError(text % keepalive + "provision keys, or raise keepalive"))
+            self._failed(AuthError((_SLOW, keepalive)))
 
     def _failed(self, error):
         self.generator = None
@@ -95,11 +105,11 @@ class Exchange:
             return
         if self.phase == _LAST:
             if not self.proven:
-                self._failed(NotProven("the server ended the login before it proved itself"))
+                self._failed(NotProven(_NO_PROOF))
             self._finish()
         elif self.phase == _FIRST:
             if self.proven:
-                self._failed(AuthError("the mechanism has nothing to send"))
+                self._failed(AuthError(_NOTHING_TO_SEND))
             # b"" is "the server speaks first": no Authentication Data then, not an empty one (3.1.2.11.10)
             self._first(out or None)
             self.phase = _NEXT
@@ -124,17 +134,17 @@ class Exchange:
         at = i + vbi_size(vbi(rx, i, end))
         m = find(rx, at, end, 0x15)
         if m < 0 or data(rx, m) != self.method:  # [MQTT-4.12.0-5]
-            raise ProtocolError("AUTH or CONNACK without our Authentication Method, or with another")
+            raise ProtocolError(_METHOD)
         d = find(rx, at, end, 0x16)
         return b"" if d < 0 else data(rx, d)
 
     def auth(self, n):
         """An AUTH packet (3.15), its variable header in rx[:n]."""
         if self.engine.left:
-            raise ProtocolError("AUTH that nobody asked for")
+            raise ProtocolError(_AUTH_UNASKED)
         value = self._parse(n, 0x18)  # AUTH 0x00 ends a re-authentication only
         if self.proven:
-            raise ProtocolError("AUTH 0x18 after the mechanism had ended")
+            raise ProtocolError(_AUTH_AFTER_END)
         self._resume(value)
 
     def _parse(self, n, success):
@@ -143,11 +153,11 @@ class Exchange:
         reason = rx[0] if n else 0
         if reason != 0x18 and reason != success:
             # 0x19 is the client's alone (table 3-12), others do not exist.
-            raise ProtocolError("AUTH 0x%02X during a login" % reason)
+            raise ProtocolError((_AUTH_REASON, reason))
         if n < 2:
-            raise ProtocolError("AUTH without properties")
+            raise ProtocolError(_AUTH_BARE)
         if properties(rx, 1, n, 15) != n:
-            raise MalformedPacket("AUTH with something behind its properties")
+            raise MalformedPacket(_AUTH_BEHIND)
         at = 1 + vbi_size(vbi(rx, 1, n))
         self.engine.check_problem_information(at, n)
         self.engine.answer_props = user_properties(rx, at, n)  # not the authentication data

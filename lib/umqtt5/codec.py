@@ -6,7 +6,24 @@ raises MalformedPacket or ProtocolError; nothing here knows about connections or
 
 from micropython import const
 
-from .errors import MalformedPacket, ProtocolError
+from .errors import MalformedPacket, ProtocolError, wrong
+
+# Texts of errors: see texts.py.
+_ENDLESS = const(1)
+_OVERLONG = const(2)
+_NO_LENGTH = const(3)
+_BEYOND = const(4)
+_NOT_UTF8 = const(5)
+_UNKNOWN = const(6)
+_MISPLACED = const(7)
+_TWICE = const(8)
+_CUT_OFF = const(9)
+_NOT_0_OR_1 = const(10)
+_NO_TOPIC = const(11)
+_ZERO = const(12)
+_PROPS_BEYOND = const(13)
+_NOT_A_STRING = const(14)
+_NOT_TEXT = const(15)
 
 # Bits of the packets that may carry a property: bit n = control packet type n; bit 0 = the will inside CONNECT.
 WILL = const(0)
@@ -76,12 +93,12 @@ def vbi(buf, i, end):
     n = shift = 0
     while True:
         if i >= end or shift > 21:
-            raise MalformedPacket("a length that does not end")
+            raise MalformedPacket(_ENDLESS)
         b = buf[i]
         n |= (b & 0x7F) << shift
         if b < 0x80:
             if shift and not b:  # [MQTT-1.5.5-1]: as few bytes as possible; so vbi_size() tells how many were read
-                raise MalformedPacket("a length in too many bytes")
+                raise MalformedPacket(_OVERLONG)
             return n
         shift += 7
         i += 1
@@ -169,12 +186,12 @@ def topic(buf, i, end):
 def field(buf, i, end, text):
     """The string (text=True: UTF-8, checked) or binary data with its length before it at buf[i]: the index behind."""
     if i + 2 > end:
-        raise MalformedPacket("a string without its length")
+        raise MalformedPacket(_NO_LENGTH)
     j = i + 2 + u16(buf, i)
     if j > end:
-        raise MalformedPacket("a string beyond the packet's end")
+        raise MalformedPacket(_BEYOND)
     if text and not utf8(buf, i + 2, j):
-        raise MalformedPacket("a string that is not UTF-8")
+        raise MalformedPacket(_NOT_UTF8)
     return j
 
 
@@ -203,9 +220,9 @@ def check(buf, i, end, packet):
         ident = buf[i]
         t = kind(ident)
         if not t:
-            raise MalformedPacket("unknown property 0x%02X" % ident)
+            raise MalformedPacket((_UNKNOWN, ident))
         if not (_TABLE[3 * ident + 1] << 8 | _TABLE[3 * ident + 2]) & (1 << packet):
-            raise MalformedPacket("property 0x%02X where it must not be" % ident)  # 2.2.2.2
+            raise MalformedPacket((_MISPLACED, ident))  # 2.2.2.2
         # Twice is right for user properties, and for the subscription identifiers of a PUBLISH (3.3.2.3.8).
         if ident != 0x26 and not (ident == 0x0B and packet == 3):
             if ident < 0x18:
@@ -217,7 +234,7 @@ def check(buf, i, end, packet):
                 twice = high & bit
                 high |= bit
             if twice:
-                raise ProtocolError("property 0x%02X twice" % ident)
+                raise ProtocolError((_TWICE, ident))
         at = i + 1
         if t == 7:
             i = field(buf, field(buf, at, end, True), end, True)
@@ -228,16 +245,16 @@ def check(buf, i, end, packet):
         else:
             i = at + (4 if t == 3 else 2 if t == 2 else 1)
             if i > end:
-                raise MalformedPacket("property 0x%02X is cut off" % ident)
+                raise MalformedPacket((_CUT_OFF, ident))
             if t == 8 and buf[at] > 1:
-                raise ProtocolError("property 0x%02X is neither 0 nor 1" % ident)
+                raise ProtocolError((_NOT_0_OR_1, ident))
         if ident == 0x08 and not topic(buf, at + 2, i):
-            raise ProtocolError("a response topic that is no topic name")  # [MQTT-3.3.2-14]
+            raise ProtocolError(_NO_TOPIC)  # [MQTT-3.3.2-14]
         if ident in _NOT_ZERO:
             while at < i and not buf[at]:
                 at += 1
             if at == i:
-                raise ProtocolError("property 0x%02X is 0" % ident, 0x94 if ident == 0x23 else None)
+                raise ProtocolError((_ZERO, ident), 0x94 if ident == 0x23 else None)
 
 
 def properties(buf, i, end, packet):
@@ -245,7 +262,7 @@ def properties(buf, i, end, packet):
     n = vbi(buf, i, end)
     i += vbi_size(n)
     if i + n > end:
-        raise MalformedPacket("properties beyond the packet's end")
+        raise MalformedPacket(_PROPS_BEYOND)
     if n:
         check(buf, i, i + n, packet)
     return i + n
@@ -274,7 +291,7 @@ def text(raw, what):
         elif isinstance(raw, bytearray):
             raw = bytes(raw)
         else:
-            raise TypeError(what + ": str or bytes")
+            raise wrong((_NOT_A_STRING, what), TypeError)
     if len(raw) > 65535 or not utf8(raw, 0, len(raw)):
-        raise ValueError(what + ": not UTF-8 of at most 65535 bytes without U+0000")
+        raise wrong((_NOT_TEXT, what))
     return raw

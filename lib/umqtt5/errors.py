@@ -14,22 +14,33 @@
     Reject                 raised by a message handler, never by this library
 
 After a PeerError, an AuthError from connect() or any OSError the connection is closed; connect() may be called again.
-This file must never hold the names of reason codes (reasons.py: loaded when an error is printed) nor put a secret
-into a text.
+This file must never hold the names of reason codes (reasons.py) or texts (texts.py; both are loaded when an error is
+printed), nor put a secret into a text.
 """
+
+from micropython import const
 
 from errno import ECONNRESET
 
+# Texts of errors: see texts.py.
+_REJECT = const(75)
 
-def _describe(error, text):
-    from .reasons import describe
 
-    return describe(error, text)
+def wrong(what, kind=ValueError, packet=""):
+    """An error of Python's own, to be raised: of this kind, with the text `what` (see texts.py), behind `packet`."""
+    try:
+        from .texts import text
+
+        what = packet + text(what)
+    except Exception:  # MemoryError, above all
+        pass  # it shows the text's number, and its values
+    return kind(what)
 
 
 class MQTTError(Exception):
     """`reason`: the MQTT reason code (int), or None. `said`: the server's Reason String (str), or None. `props`: the
-    properties (bytes; props.decode() makes a dict) of the CONNACK or DISCONNECT that said no."""
+    properties (bytes; props.decode() makes a dict) of the CONNACK or DISCONNECT that said no. text: a str; or, as in
+    this library, the number of one in texts.py, or a tuple of that and its values: str(error) looks it up."""
 
     server = None  # the Server Reference (str), where the broker sends us elsewhere (0x9C, 0x9D)
     props = b""
@@ -40,7 +51,20 @@ class MQTTError(Exception):
         self.said = said
 
     def __str__(self):
-        return _describe(self, self.args[0])
+        try:
+            from .reasons import describe
+
+            return describe(self)
+        except MemoryError:  # the text's number at least, and the reason
+            return "%s %s" % (self.args[-1], self.reason)
+
+    def __repr__(self):
+        # MicroPython prints an uncaught exception, and what sys.print_exception() is given, not by __str__ but by a
+        # __repr__ of its class; where there is none, args alone: nothing of cause and cure. A traceback ends in this.
+        try:
+            return "%s: %s" % (type(self).__name__, self)
+        except Exception:  # MemoryError, above all: raised in here it would end the program. A name takes no memory.
+            return type(self).__name__
 
 
 class PeerError(MQTTError):
@@ -53,9 +77,6 @@ class PeerError(MQTTError):
     def __init__(self, text, reason=None, said=None):
         super().__init__(text, self.code if reason is None else reason, said)
         PeerError.latest = self.reason
-
-    def __str__(self):
-        return "the broker broke the protocol: " + _describe(self, self.args[0])
 
 
 class MalformedPacket(PeerError):
@@ -95,12 +116,12 @@ class Disconnected(OSError):
     props = b""
 
     def __init__(self, reason, said=None):
-        super().__init__(ECONNRESET, "DISCONNECT from the broker")
+        super().__init__(ECONNRESET, "DISCONNECT")
         self.reason = reason
         self.said = said
 
-    def __str__(self):
-        return _describe(self, "DISCONNECT")
+    __str__ = MQTTError.__str__
+    __repr__ = MQTTError.__repr__
 
 
 class Reject(Exception):
@@ -114,7 +135,7 @@ class Reject(Exception):
     def __init__(self, reason=0x83, props=None):
         super().__init__(reason)
         if reason not in b"\x80\x83\x87\x90\x91\x97\x99":
-            raise ValueError("Reject: 0x%02X is not for a PUBACK" % reason)
+            raise wrong((_REJECT, reason))
         self.reason = reason
         self.props = props
         Reject.latest = self

@@ -4,12 +4,32 @@ server (MQTT 5.0, 3.1, 3.2, 3.14, 3.15, 4.12). Allocates; nothing of it runs bet
 It must never let a CONNACK take effect before the server is proven: a forged one could wipe a session.
 """
 
+from micropython import const
+
 from errno import ENOTCONN
 
 from .codec import data, find, kind, properties, skip, text, u16, u32, vbi, vbi_size
-from .errors import AuthError, Disconnected, MalformedPacket, ProtocolError, Refused
+from .errors import AuthError, Disconnected, MalformedPacket, ProtocolError, Refused, wrong
 from .reader import CONNECTING, UP, Reader
 from .session import PUBCOMP
+
+# Texts of errors: see texts.py.
+_LARGE_DATA = const(24)
+_PASSWORD = const(25)
+_QOS = const(26)
+_CONNACK_AGAIN = const(27)
+_MQTT_311 = const(28)
+_CONNACK_BEHIND = const(29)
+_CONNACK_REASON = const(30)
+_CONNACK_EARLY = const(31)
+_CONNACK_AUTH = const(32)
+_SESSION_PRESENT = const(33)
+_NO_CLIENT_ID = const(34)
+_RESPONSE_INFORMATION = const(35)
+_AUTH_UNASKED = const(36)
+_DISCONNECT_EXPIRY = const(37)
+_DISCONNECT_REASON = const(38)
+_PROBLEM_INFORMATION = const(39)
 
 # The reasons of 3.2.2.2, and those of 3.14.2.1 that are a server's. 0x8C is not among these, but EMQX ends a failed
 # re-authentication with it.
@@ -29,7 +49,7 @@ def _integer(ident, value):
 
 def _data(ident, raw):
     if len(raw) > 65535:
-        raise ValueError("authentication data of more than 65535 bytes")
+        raise wrong(_LARGE_DATA)
     return bytes((ident, len(raw) >> 8, len(raw) & 0xFF)) + raw
 
 
@@ -40,7 +60,7 @@ class Login(Reader):
         super().__init__(*buffers)
         if mechanism:
             if password is not None:
-                raise ValueError("password= beside auth=: the mechanism alone logs in")
+                raise wrong(_PASSWORD)
             if user is None:
                 # EMQX's rules look at the MQTT User Name, not at the mechanism's.
                 user = getattr(mechanism, "user", None)
@@ -139,7 +159,7 @@ class Login(Reader):
     def set_will(self, topic, msg, retain, qos, props):
         """The will of the next CONNECT (3.1.2.5)."""
         if not 0 <= qos <= 2:
-            raise ValueError("qos: 0, 1 or 2")
+            raise wrong(_QOS)
         msg = msg.encode() if isinstance(msg, str) else bytes(msg)
         flags = 0x04 | qos << 3 | (0x20 if retain else 0)
         self.will = (flags, self.properties(props, 0), self.topic(topic), msg)
@@ -148,29 +168,29 @@ class Login(Reader):
 
     def _connack(self, n):  # 3.2
         if self.state == UP and not self.exchange:
-            raise ProtocolError("a second CONNACK")
+            raise ProtocolError(_CONNACK_AGAIN)
         rx = self.rx
         if n == 2 and rx[1]:
             # The answer of a broker that knows only MQTT 3.1.1
             self.parting = 0
-            raise Refused("CONNACK of MQTT 3.1.1: this broker, or this listener, does not speak MQTT 5.0", 0x84)
+            raise Refused(_MQTT_311, 0x84)
         if n < 3 or rx[0] > 1:
             raise MalformedPacket("CONNACK")
         if properties(rx, 2, n, 2) != n:
-            raise MalformedPacket("CONNACK with something behind its properties")
+            raise MalformedPacket(_CONNACK_BEHIND)
         reason = rx[1]
         at = 2 + vbi_size(vbi(rx, 2, n))
         if reason and reason not in _CONNACK_REASONS:
-            raise ProtocolError("CONNACK 0x%02X" % reason)
+            raise ProtocolError((_CONNACK_REASON, reason))
         if reason:
             raise self._refusal("CONNACK", reason, at, n)
         if self.left and self.state != UP:
-            raise ProtocolError("CONNACK before our packet was out")
+            raise ProtocolError(_CONNACK_EARLY)
         if self.exchange:
             self.exchange.connack(n)
         else:
             if find(rx, at, n, 0x15) >= 0 or find(rx, at, n, 0x16) >= 0:  # [MQTT-4.12.0-6]
-                raise ProtocolError("CONNACK with an authentication that nobody asked for")
+                raise ProtocolError(_CONNACK_AUTH)
             self.accept(n)
         return 0
 
@@ -179,7 +199,7 @@ class Login(Reader):
         rx = self.rx
         at = 2 + vbi_size(vbi(rx, 2, n))
         if rx[0] and self.clean:  # 3.2.2.1.1
-            raise ProtocolError("session present after clean_session=True")
+            raise ProtocolError(_SESSION_PRESENT)
         if not rx[0]:
             self.known_session = True
             self._session_gone()
@@ -196,9 +216,9 @@ class Login(Reader):
         if i >= 0:
             self.client_id = data(rx, i)
         elif not self.client_id:
-            raise ProtocolError("CONNACK without an assigned client identifier")  # [MQTT-3.2.2-16]
+            raise ProtocolError(_NO_CLIENT_ID)  # [MQTT-3.2.2-16]
         if find(rx, at, n, 0x1A) >= 0 and not self.wants_response_information:
-            raise ProtocolError("response information that nobody asked for")  # [MQTT-3.1.2-28]
+            raise ProtocolError(_RESPONSE_INFORMATION)  # [MQTT-3.1.2-28]
         if self.store:
             self.store.identify(self.client_id)
         self._keep_connack(at, n)
@@ -259,7 +279,7 @@ class Login(Reader):
 
     def _auth(self, n):  # 3.15
         if not self.exchange:
-            raise ProtocolError("AUTH that nobody asked for")
+            raise ProtocolError(_AUTH_UNASKED)
         self.exchange.auth(n)
         return 0
 
@@ -271,9 +291,9 @@ class Login(Reader):
                 raise MalformedPacket("DISCONNECT")
             at = 1 + vbi_size(vbi(self.rx, 1, n))
             if find(self.rx, at, n, 0x11) >= 0:  # [MQTT-3.14.2-2]
-                raise ProtocolError("a server's DISCONNECT with a session expiry interval")
+                raise ProtocolError(_DISCONNECT_EXPIRY)
         if reason not in _DISCONNECT_REASONS:
-            raise ProtocolError("DISCONNECT 0x%02X from a server" % reason)
+            raise ProtocolError((_DISCONNECT_REASON, reason))
         raise self._refusal("DISCONNECT", reason, at, n)
 
     def _refusal(self, packet, reason, at, n):
@@ -304,7 +324,7 @@ class Login(Reader):
         """[MQTT-3.1.2-29]: asked for no problem information, the server sends none but in PUBLISH, CONNACK and
         DISCONNECT."""
         if self.no_problems and (find(self.rx, at, n, 0x1F) >= 0 or find(self.rx, at, n, 0x26) >= 0):
-            raise ProtocolError("a reason string or user property, and request_problem_information is 0")
+            raise ProtocolError(_PROBLEM_INFORMATION)
 
     def _ready_for_use(self):
         if self.state != UP:

@@ -8,7 +8,15 @@ It must never grow beyond its bounds (but for what a store brings back), nor hol
     entry = outbox.feed(engine)                       while connected and nothing is left to write: builds the first
 """
 
-from .errors import ResourceError
+from micropython import const
+
+from .errors import ResourceError, wrong
+
+# Texts of errors: see texts.py.
+_FULL = const(71)
+_COUNT = const(72)
+_OUTBOX_SIZE = const(73)
+_OUTBOX_FULL = const(74)
 
 # An entry: (number, flags, topic, msg, props, token). `flags`: qos << 1 | retain. `token`: the driver's own, for the
 # caller that waits; None: nobody does.
@@ -28,9 +36,9 @@ class Outbox:
 
     def __init__(self, count=16, size=4096, full=WAIT):
         if full not in (WAIT, OLDEST, NEWEST, RAISE):
-            raise ValueError('outbox: full is "wait", "oldest", "newest" or "raise"')
+            raise wrong(_FULL)
         if count < 1 or size < 1:
-            raise ValueError("outbox: count and size, at least 1")
+            raise wrong(_COUNT)
         self.size = size
         self.full = full
         self.on_drop = None
@@ -63,10 +71,10 @@ class Outbox:
             msg = bytes(msg)
         n = len(topic) + len(msg) + len(props)
         if n > self.size:
-            raise ResourceError("a message of %d bytes; the outbox holds size=%d" % (n, self.size))
+            raise ResourceError((_OUTBOX_SIZE, n, self.size))
         if not self.fits(n):
             if self.full == RAISE:
-                raise ResourceError("the outbox is full: count=%d, size=%d" % (len(self._ring), self.size))
+                raise ResourceError((_OUTBOX_FULL, len(self._ring), self.size))
             if self.full == WAIT:
                 return -1
             if self.full == NEWEST:

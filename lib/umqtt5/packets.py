@@ -10,8 +10,16 @@ from micropython import const
 
 from .codec import check, find, put_data, put_vbi, text, vbi_size
 from .codec import topic as topic_name
-from .errors import MQTTError, ResourceError
+from .errors import MQTTError, ResourceError, wrong
 from .session import PUBACK, PUBCOMP, PUBREC
+
+# Texts of errors: see texts.py.
+_TOO_LARGE = const(48)
+_NOT_IN_PUBLISH = const(49)
+_TOPIC = const(50)
+_LARGE_PUBLISH = const(51)
+_NEEDS_TX = const(52)
+_IN_FLIGHT = const(53)
 
 _ACKS = const(8)  # acknowledgements that wait to be written; while the queue is full the engine takes no packet in
 
@@ -131,7 +139,7 @@ class Packets:
         """Start a packet of remaining length n: the index where its variable header goes."""
         size = 1 + vbi_size(n) + n
         if size > self.max_out:
-            raise ValueError("a packet of %d bytes; the broker takes %d" % (size, self.max_out))
+            raise wrong((_TOO_LARGE, size, self.max_out))
         self.out = self.tx if size <= len(self.tx) else bytearray(size)
         self.out[0] = header
         self._ready(size)
@@ -199,12 +207,12 @@ class Packets:
         try:
             check(props, 0, len(props), packet)
         except MQTTError as e:
-            raise ValueError("props: " + e.args[0])
+            raise wrong(e.args[0], ValueError, "props: ")
         if packet == 3:
             # [MQTT-3.3.4-6]; aliases are given by themselves, and two hands would mix them up
             for ident in (0x0B, 0x23):
                 if find(props, 0, len(props), ident) >= 0:
-                    raise ValueError("props: property 0x%02X in a PUBLISH of the client's" % ident)
+                    raise wrong((_NOT_IN_PUBLISH, ident))
         if type(props) is bytes and packet == 3:
             self.props_ok = props
         return props
@@ -215,7 +223,7 @@ class Packets:
             return topic
         checked = text(topic, "topic")
         if not topic_name(checked, 0, len(checked)):
-            raise ValueError("topic: empty, or with a wildcard")
+            raise wrong(_TOPIC)
         if topic is checked:  # it was bytes, which do not change
             self.topic_ok = topic
         return checked
@@ -314,9 +322,9 @@ class Packets:
             n += 2
         i = 2 if n < 128 else 1 + vbi_size(n)
         if i + n > self.max_out:
-            raise ValueError("a PUBLISH of %d bytes; the broker takes %d" % (i + n, self.max_out))
+            raise wrong((_LARGE_PUBLISH, i + n, self.max_out))
         if i + n - len(self.out_msg) > len(tx):
-            raise ResourceError("topic and properties need tx_size=%d" % (i + n - len(self.out_msg)))
+            raise ResourceError((_NEEDS_TX, i + n - len(self.out_msg)))
         tx[0] = 0x30 | self.out_flags
         if n < 128:
             tx[1] = n
@@ -503,8 +511,7 @@ class Packets:
         self.session.charged[i] = 1
 
     def _no_room(self):
-        text = "too many messages in flight: receive_maximum=%d, the broker's %d"
-        raise ResourceError(text % (self.session.size, self.quota_max))
+        raise ResourceError((_IN_FLIGHT, self.session.size, self.quota_max))
 
     def may_publish(self):
         """True where a PUBLISH with QoS > 0 may go out now (4.9), behind those to be resent (4.6)."""

@@ -3,7 +3,15 @@
 The hot paths never come here: encode a publish's properties once and pass the bytes. Loaded when first used.
 """
 
+from micropython import const
+
 from .codec import check, kind, put_data, put_vbi, skip, text, u16, u32, vbi, vbi_size
+from .errors import wrong
+
+# Texts of errors: see texts.py.
+_NO_PROPERTY = const(68)
+_PAIRS = const(69)
+_LONG_VALUE = const(70)
 
 _NAMES = {
     "payload_format_indicator": 0x01,
@@ -56,12 +64,12 @@ def encode(**properties):
     for name, value in properties.items():
         ident = _NAMES.get(name)
         if ident is None:
-            raise ValueError("no such property: " + name)
+            raise wrong((_NO_PROPERTY, name))
         t = kind(ident)
         if t == 7:
             for pair in value:
                 if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-                    raise ValueError(name + ": a sequence of (name, value) pairs")
+                    raise wrong((_PAIRS, name))
                 out += b"\x26" + _data(text(pair[0], name)) + _data(text(pair[1], name))
         elif t == 6:
             out += bytes((ident,)) + _data(value.encode() if isinstance(value, str) else value)
@@ -74,7 +82,7 @@ def encode(**properties):
 
 def _data(raw):
     if len(raw) > 65535:
-        raise ValueError("a property's value is longer than 65535 bytes")
+        raise wrong(_LONG_VALUE)
     buf = bytearray(2 + len(raw))
     put_data(buf, 0, raw)
     return buf

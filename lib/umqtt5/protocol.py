@@ -14,12 +14,23 @@ CONNACK) and this one. It has no socket and no clock: a driver moves bytes, wait
 After the login nothing here allocates, but where a docstring says so.
 """
 
+from micropython import const
+
 from .codec import find, properties, u16, u32, vbi, vbi_size
-from .errors import MalformedPacket, ProtocolError, ResourceError
+from .errors import MalformedPacket, ProtocolError, ResourceError, wrong
 from .login import Login
 from .packets import Packets
 from .reader import UP, Reader
 from .session import DONE, PUBACK, PUBCOMP, PUBREC, Session
+
+# Texts of errors: see texts.py.
+_KEEPALIVE = const(54)
+_MAXIMA = const(55)
+_BUFFERS = const(56)
+_MAX_PACKET = const(57)
+_SESSION_EXPIRY = const(58)
+_REAUTH_EVERY = const(59)
+_OWN_ARGUMENT = const(60)
 
 # The reasons that a server may give (3.4.2.1, 3.5.2.1; 3.6.2.1, 3.7.2.1).
 _PUB_REASONS = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
@@ -55,18 +66,18 @@ class Engine(Login):
         store=None,
     ):
         if not 0 <= keepalive <= 65535:
-            raise ValueError("keepalive: 0..65535 s")
+            raise wrong(_KEEPALIVE)
         if not 1 <= receive_maximum <= 1000 or not 0 <= topic_alias_maximum <= 1000:
-            raise ValueError("receive_maximum: 1..1000, topic_alias_maximum: 0..1000 (each has a table)")
+            raise wrong(_MAXIMA)
         if tx_size < 32 or rx_size < 64:
-            raise ValueError("tx_size: at least 32; rx_size: at least 64")
+            raise wrong(_BUFFERS)
         if max_packet is not None and not 1 <= max_packet <= 0xFFFFFFFF:
-            raise ValueError("max_packet: 1..4294967295")
+            raise wrong(_MAX_PACKET)
         if session_expiry is not None and not 0 <= session_expiry <= 0xFFFFFFFF:
-            raise ValueError("session_expiry: 0..4294967295 s")
+            raise wrong(_SESSION_EXPIRY)
         if reauth_every and (not auth or not 1 <= reauth_every <= 432000):
             # The clock of a board compares spans of up to 6.2 days.
-            raise ValueError("reauth_every: 1..432000 s, with auth=")
+            raise wrong(_REAUTH_EVERY)
         if store:
             session = store.session(receive_maximum)
             client_id = client_id or store.client_id
@@ -78,7 +89,7 @@ class Engine(Login):
         self.connect_props = props = self.properties(props, 1)
         for ident in (0x11, 0x15, 0x16, 0x21, 0x22, 0x27):
             if find(props, 0, len(props), ident) >= 0:
-                raise ValueError("props: property 0x%02X has an argument of its own" % ident)
+                raise wrong((_OWN_ARGUMENT, ident))
         i = find(props, 0, len(props), 0x17)
         self.no_problems = i >= 0 and not props[i]
         i = find(props, 0, len(props), 0x19)

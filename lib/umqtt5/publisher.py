@@ -3,9 +3,15 @@
 Loaded with the first client.publisher().
 """
 
+from micropython import const
+
 from .codec import put_data, put_vbi, vbi_size
+from .errors import wrong
 from .packets import refill
 from .reader import UP
+
+# Texts of errors: see texts.py.
+_QOS = const(26)
 
 
 class Publisher:
@@ -14,7 +20,7 @@ class Publisher:
     def __init__(self, client, topic, qos, retain, props):
         e = client._engine
         if not 0 <= qos <= 2:
-            raise ValueError("qos: 0, 1 or 2")
+            raise wrong(_QOS)
         self._client = client
         self._engine = e
         self._topic = topic = e.topic(topic)

@@ -13,6 +13,16 @@ from .codec import u16, vbi, vbi_size
 from .errors import MalformedPacket, PeerError, ProtocolError, ResourceError
 from .packets import Packets
 
+# Texts of errors: see texts.py.
+_LONG_LENGTH = const(16)
+_NOT_A_SERVERS = const(17)
+_WRONG_FLAGS = const(18)
+_BEFORE_CONNACK = const(19)
+_ABOVE_MAX_PACKET = const(20)
+_NEEDS_RX = const(21)
+_NO_PID = const(22)
+_PID_0 = const(23)
+
 # Engine.state
 CLOSED = const(0)
 CONNECTING = const(1)  # CONNECT goes out, or CONNACK is awaited
@@ -144,7 +154,7 @@ class Reader(Packets):
             if self.have >= 2 and head[self.have - 1] < 0x80:
                 return self._body(vbi(head, 1, self.have))
             if self.have == 5:
-                raise MalformedPacket("a remaining length of more than four bytes")
+                raise MalformedPacket(_LONG_LENGTH)
         self.part = _LENGTH
         self.into = self.scratch
         self.need = 1
@@ -255,19 +265,19 @@ class Reader(Packets):
         t = h >> 4
         flags = _FLAGS[t]
         if flags == _NONE:
-            raise ProtocolError("a packet of type %d from a server" % t)
+            raise ProtocolError((_NOT_A_SERVERS, t))
         if flags != _ANY and h & 15 != flags:
-            raise MalformedPacket("flags 0x%X in a packet of type %d" % (h & 15, t))
+            raise MalformedPacket((_WRONG_FLAGS, h & 15, t))
         if self.state != UP and t != 2 and t != 14 and t != 15 and not (self.exchange and self.exchange.early(t)):
-            raise ProtocolError("a packet of type %d before CONNACK" % t)
+            raise ProtocolError((_BEFORE_CONNACK, t))
         if self.max_packet and 1 + vbi_size(n) + n > self.max_packet:
-            raise ProtocolError("a packet of %d bytes, max_packet=%d was announced" % (n, self.max_packet), 0x95)
+            raise ProtocolError((_ABOVE_MAX_PACKET, n, self.max_packet), 0x95)
         self.want = n
         room = len(self.rx)
         if n > room:
             if t != 3:
                 self.parting = 0x95
-                raise ResourceError("a packet of %d bytes from the broker needs rx_size=%d" % (n, n), 0x95)
+                raise ResourceError((_NEEDS_RX, n, n), 0x95)
             self.want = room  # its start is kept: topic and packet identifier are needed
         self.size = n
         self.part = _BODY
@@ -293,10 +303,10 @@ class Reader(Packets):
 
     def _pid(self, i, n):
         if i + 2 > n:
-            raise MalformedPacket("a packet without its packet identifier")
+            raise MalformedPacket(_NO_PID)
         pid = u16(self.rx, i)
         if not pid:  # 2.2.1
-            raise ProtocolError("packet identifier 0")
+            raise ProtocolError(_PID_0)
         return pid
 
     # --- errors and events

@@ -52,9 +52,14 @@ def name(reason):
     return _NAMES.get(reason, "unknown reason code")
 
 
-def describe(error, text):
-    """The text of an MQTTError or Disconnected: `text`, the code and its name, what the broker says, the method, and
-    the usual cause."""
+def describe(error):
+    """The text of an MQTTError or Disconnected: its own (see texts.py), the code and its name, what the broker says,
+    the method, and the usual cause."""
+    text = error.args[-1]
+    if not isinstance(text, str):
+        from .texts import text as found
+
+        text = found(text)
     reason = error.reason
     if reason is not None:
         # "CONNACK 0x87 Not authorized (the broker says: ...)"
@@ -64,6 +69,8 @@ def describe(error, text):
     method = getattr(error, "method", None)
     if method:
         text = method + ": " + text
+    if hasattr(error, "code"):  # a PeerError
+        text = "the broker broke the protocol: " + text
     if reason is not None and hasattr(error, "method"):
         text += "; usually: " + cause(reason, method, error.step)
     return text

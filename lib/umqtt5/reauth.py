@@ -18,8 +18,17 @@ from time import ticks_diff
 
 from .auth import Exchange
 from .codec import find, text, u32, vbi, vbi_size
-from .errors import AuthError, NotProven, ProtocolError
+from .errors import AuthError, NotProven, ProtocolError, wrong
 from .reader import UP, Reader
+
+# Texts of errors: see texts.py.
+_CONNACK_AGAIN = const(27)
+_AUTH_UNASKED = const(36)
+_AUTH_AFTER_END = const(44)
+_NO_AUTH = const(61)
+_REAUTH_RUNS = const(62)
+_OTHER_METHOD = const(63)
+_NO_PROOF_AGAIN = const(64)
 
 _FIRST = const(0)  # as in auth.py
 _LAST = const(2)
@@ -36,12 +45,12 @@ def start(engine, mechanism, now):
     """See Login.reauthenticate()."""
     ours = engine.mechanism
     if not ours:
-        raise ValueError("reauthenticate: the login was without auth=")
+        raise wrong(_NO_AUTH)
     if engine.exchange:
-        raise RuntimeError("reauthenticate: one is running")
+        raise wrong(_REAUTH_RUNS, RuntimeError)
     mechanism = mechanism or ours
     if mechanism.name != ours.name:  # [MQTT-4.12.1-1]
-        raise ValueError("reauthenticate: by %s; the login was by %s" % (mechanism.name, ours.name))
+        raise wrong((_OTHER_METHOD, mechanism.name, ours.name))
     engine.exchange = Again(engine, mechanism, now)
     engine.authenticating = True
     engine.prepared = None
@@ -124,17 +133,17 @@ class _Again(Exchange):
                 e.put_auth(reason, self.method, out)
             self.packet = e.out
         except ValueError as x:
-            self._failed(AuthError("AUTH: " + x.args[0]))
+            self._failed(AuthError("AUTH: " + str(x)))
 
     def auth(self, n):
         e = self.engine
         if self.busy or (e.left and e.out is self.packet and e.out[0] == 0xF0):
-            raise ProtocolError("AUTH that nobody asked for")
+            raise ProtocolError(_AUTH_UNASKED)
         value = self._parse(n, 0)
         if not e.rx[0]:
             self.phase = _LAST
         elif self.proven:
-            raise ProtocolError("AUTH 0x18 after the mechanism had ended")
+            raise ProtocolError(_AUTH_AFTER_END)
         for buf in (e.rx, e.scratch):
             for i in range(min(n, len(buf))):
                 buf[i] = 0
@@ -142,7 +151,7 @@ class _Again(Exchange):
         self.busy = True
 
     def connack(self, n):
-        raise ProtocolError("a second CONNACK")
+        raise ProtocolError(_CONNACK_AGAIN)
 
     def refused(self, reason):
         """Whether a CONNACK or DISCONNECT with this reason refuses us. mosquitto 2.0.11 says CONNACK (4.12.1: it must
@@ -151,7 +160,7 @@ class _Again(Exchange):
 
     def _finish(self):
         if getattr(self.mechanism, "proof_due", False):
-            self._failed(NotProven("the server did not prove itself, not in a re-authentication either"))
+            self._failed(NotProven(_NO_PROOF_AGAIN))
         self.done()
 
 
@@ -185,7 +194,7 @@ class Again(_Again):
 
     def auth(self, n):
         if self.over:
-            raise ProtocolError("AUTH that nobody asked for")
+            raise ProtocolError(_AUTH_UNASKED)
         super().auth(n)
 
     def refused(self, reason):

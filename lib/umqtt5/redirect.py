@@ -1,6 +1,11 @@
 """Server redirection (MQTT 5.0, 4.11). Loaded where a broker has sent us to another one, and we may follow."""
 
+from micropython import const
+
 from .errors import ProtocolError
+
+# Texts of errors: see texts.py.
+_SERVER_REFERENCE = const(67)
 
 
 def follow(engine, where):
@@ -13,10 +18,10 @@ def follow(engine, where):
     if ":" in reference[reference.rfind("]") + 1 :]:
         host, _, digits = reference.rpartition(":")
         if not digits.isdigit() or not 0 < int(digits) < 65536:
-            raise ProtocolError("a server reference that is no host[:port]")
+            raise ProtocolError(_SERVER_REFERENCE)
         port = int(digits)
     host = host.strip("[]")
     if not host:
-        raise ProtocolError("a server reference that is no host[:port]")
+        raise ProtocolError(_SERVER_REFERENCE)
     where = host, port, where[2] and (where[2][0], host)
     return where, where if reason == 0x9D else None

@@ -1,6 +1,14 @@
 """TLS on top of a TCP stream. Loaded only where it is asked for. It must never fall back to plain TCP."""
 
+from micropython import const
+
 import sys
+
+from .errors import wrong
+
+# Texts of errors: see texts.py.
+_SSL_PARAMS = const(65)
+_NO_CA = const(66)
 
 _PARAMS = ("cadata", "server_hostname", "cert", "key", "cert_reqs")
 
@@ -16,7 +24,7 @@ def context(ssl, params, server):
         return ssl, name
     for key in params:
         if key not in _PARAMS:
-            raise ValueError("ssl_params: %s is none of %s" % (key, ", ".join(_PARAMS)))
+            raise wrong((_SSL_PARAMS, key, ", ".join(_PARAMS)))
     if sys.implementation.name == "micropython":
         import ssl
     else:
@@ -29,7 +37,7 @@ def context(ssl, params, server):
         made.verify_mode = ssl.CERT_REQUIRED
         made.load_verify_locations(cadata=params["cadata"])
     else:
-        raise ValueError('ssl=True needs the CA that signed the broker\'s certificate: ssl_params={"cadata": <DER>}')
+        raise wrong(_NO_CA)
     if "cert" in params:
         made.load_cert_chain(params["cert"], params["key"])
     return made, name

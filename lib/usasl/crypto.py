@@ -24,6 +24,13 @@ class SASLError(Exception):
 
         return text(*self.args)
 
+    def __repr__(self):
+        # What MicroPython prints of an uncaught error: it does not ask __str__, and shows args where this is missing.
+        try:
+            return "%s: %s" % (type(self).__name__, self)
+        except Exception:  # MemoryError, above all: raised in here it would end the program
+            return type(self).__name__
+
 
 class ServerNotProven(SASLError):
     """The server's proof is wrong or missing: it may not be the server that knows our keys."""
