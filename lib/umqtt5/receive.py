@@ -16,6 +16,7 @@ def begin(e):
     """Let the engine `e` receive messages. Allocates."""
     if e.message is None:
         e.message = Message(e.rx)
+        e.message.compare()
         e.to_callback = e._call_back  # bound once: a bound method is an object on the heap
     handlers = list(type(e).handlers)
     handlers[3] = publish
