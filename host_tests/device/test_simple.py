@@ -1,5 +1,6 @@
 # The blocking client against the real broker: what a program on a board does with it.
 import errno
+import sys
 import time
 
 from umqtt5 import AuthError, MQTTClient, Refused, Reject
@@ -34,6 +35,43 @@ def test_messages_both_ways_at_each_qos_and_size(plain_port):
                 receive(c, messages, 1)
                 assert messages == [(min(qos, sub_qos), msg)], (sub_qos, qos, size)
     c.disconnect()
+
+
+def test_who_only_publishes_loads_nothing_that_receives(plain_port):
+    receiving = ("umqtt5.receive", "umqtt5.message", "umqtt5.subscribe")
+    c = made(plain_port, "sensor", keepalive=1)
+    c.connect()
+    for qos in (0, 1, 2):
+        c.publish("sensor/t", b"21.5", False, qos)
+        c.publisher("sensor/t", qos).publish(b"21.5")
+    c.ping()
+    c.check_msg()
+    assert not [name for name in receiving if name in sys.modules]
+    c.subscribe("sensor/set")
+    assert all(name in sys.modules for name in receiving)
+    c.disconnect()
+
+
+def test_messages_for_who_has_not_subscribed_in_this_life(plain_port):
+    # A resumed session: the first PUBLISH loads what receives it, and the callback may be set by then or not at all.
+    c = made(plain_port, "reborn")
+    c.connect(False)
+    c.subscribe("reborn/t", 2)
+    c.disconnect()
+    sender = made(plain_port, "reborn2")
+    sender.connect()
+    for qos in (0, 1, 2):
+        sender.publish("reborn/t", b"%d" % qos, False, qos)
+    again = made(plain_port, "reborn")
+    assert again.connect(False)
+    assert again.wait_msg() == 0x32 and again.wait_msg() == 0x34  # QoS 0 is not kept
+    messages = []
+    again.set_callback(lambda topic, msg: messages.append(msg))
+    sender.publish("reborn/t", b"more")
+    receive(again, messages, 1)
+    assert messages == [b"more"]
+    again.disconnect()
+    sender.disconnect()
 
 
 def test_a_queue_at_qos_2_longer_than_receive_maximum(plain_port):
