@@ -8,7 +8,8 @@
 ## make flash BOARD=... PORT=...   the library, main.py and the secrets onto a board, by mpremote
 ## make size                       bytes of flash and RAM, exact
 ## make bench                      speed, as ratios
-## make readme                     today's figures of size and bench into README.md
+## make instructions               the same in machine instructions a message, by valgrind
+## make readme                     today's figures of these three into README.md
 ## make conformance                MQTT 5.0 statement by statement: which test proves it, or whose duty it is
 ## make lint                       ruff: style and format
 
@@ -23,7 +24,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/tools/shims:$(CURDIR)/lib
 APT_PACKAGES := python3 python3-venv gcc libc6-dev pkg-config mosquitto mosquitto-clients mosquitto-dev libmosquitto-dev \
     libsasl2-dev libsasl2-modules libgsasl-dev openssl netbase
 
-.PHONY: help setup demo test broker provision flash size bench conformance readme lint
+.PHONY: help setup demo test broker provision flash size bench instructions conformance readme lint
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -75,6 +76,10 @@ size: setup
 
 bench: setup
 	@$(PY) -m tools.bench
+
+instructions: setup
+	@tools/apt.sh valgrind
+	@$(PY) -m tools.bench.instructions
 
 conformance: setup
 	@$(PY) -m tools.conformance $(CONFORMANCE)

@@ -2,8 +2,8 @@
 
     python -m tools.readme                (make readme)
 
-Sizes come from tools.size, at once; what was timed from the build/bench.json that `make bench` has left. A test holds
-the sizes against the code. It must never touch anything outside of the marks.
+Sizes come from tools.size, at once; what was timed and counted from the build/bench.json and build/instructions.json
+that `make bench` and `make instructions` have left. A test holds the sizes against the code. It must never touch anything outside of the marks.
 """
 
 import json
@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from tools.bench import table
+from tools.bench import instructions, table
 from tools.size import measure
 from tools.size.__main__ import markdown
 
@@ -40,11 +40,12 @@ def section(text, name):
 
 def main():
     text = put(README.read_text(), "size", markdown(measure.measure()))
-    timed = ROOT / "build" / "bench.json"
-    if timed.exists():
-        text = put(text, "bench", bench(json.loads(timed.read_text())))
-    else:
-        print("readme: no build/bench.json, its figures stay as they are: run `make bench` first", file=sys.stderr)
+    for name, form in (("bench", bench), ("instructions", instructions.markdown)):
+        left = ROOT / "build" / f"{name}.json"
+        if left.exists():
+            text = put(text, name, form(json.loads(left.read_text())))
+        else:
+            print(f"readme: no {left.name}, its figures stay as they are: run `make {name}` first", file=sys.stderr)
     README.write_text(text)
 
 

@@ -9,6 +9,7 @@ import hmac
 import json
 import os
 import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,19 +74,31 @@ def run(script, lib, told, heap=None):
 
     lib: the folder of library(). told: text for its standard input. heap: KB; None: MicroPython's default.
     BenchError."""
+    return _run([*(["-X", f"heapsize={heap}K"] if heap else []), "-m", script], lib, told).stdout
+
+
+def run_counted(script, lib, told):
+    """device/<script>.py under callgrind -> what that said."""
+    counted = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable]
+    return _run(["-m", script], lib, told, counted).stderr
+
+
+def _run(arguments, lib, told, before=()):
     program = os.environ.get("MICROPYTHON") or str(mpy.ROOT / "build/venv/bin/micropython")
     env = {key: value for key, value in os.environ.items() if not key.startswith("MICROPY")}
     env["MICROPYPATH"] = f"{lib}:.frozen"
-    command = [program, *(["-X", f"heapsize={heap}K"] if heap else []), "-m", script]
+    script = arguments[-1]
     try:
-        done = subprocess.run(command, input=told, env=env, capture_output=True, text=True, timeout=_DEADLINE)
+        done = subprocess.run(
+            [*before, program, *arguments], input=told, env=env, capture_output=True, text=True, timeout=_DEADLINE
+        )
     except FileNotFoundError:
         raise BenchError(f"{program} is missing: run `make setup`, or name yours by MICROPYTHON=") from None
     except subprocess.TimeoutExpired:
         raise BenchError(f"{script} did not end within {_DEADLINE} s") from None
     if done.returncode or not done.stdout.strip() or "Traceback" in done.stderr + done.stdout:
         raise BenchError(f"{script}: {(done.stderr + done.stdout).strip()}")
-    return done.stdout
+    return done
 
 
 def run_json(script, lib, told):

@@ -1,0 +1,61 @@
+# n messages of one kind, by our client or umqtt.simple: tools/bench/instructions.py counts what that takes.
+import json
+import sys
+
+TOPICS = (b"bench/house/kitchen", b"bench/house/cellar")
+MESSAGE = b'{"t": 21.5, "h": 48, "n": 123}'
+
+told = json.loads(sys.stdin.read())
+what, ours, n = told["what"], told["ours"], told["n"]
+seen = 0
+
+
+def take(message):
+    global seen
+    if message.buf[message.start] == 0x7B:
+        seen += 1
+
+
+def take_umqtt(topic, msg):
+    global seen
+    if msg[0] == 0x7B:
+        seen += 1
+
+
+if ours:
+    from umqtt5 import MQTTClient
+else:
+    from umqtt.simple import MQTTClient
+client = MQTTClient("counted", "127.0.0.1", told["port"])
+if not ours:
+    client.set_callback(take_umqtt)
+client.connect()
+if ours and what.startswith("receive"):
+    client.subscribe(TOPICS[0], 1, take)
+
+
+def main():
+    publish = client.publish
+    if what == "publish QoS 0":
+        for _ in range(n):
+            publish(TOPICS[0], MESSAGE)
+    elif what == "publisher() QoS 0":
+        publish = client.publisher(TOPICS[0]).publish
+        for _ in range(n):
+            publish(MESSAGE)
+    elif what == "publish QoS 0, two topics in turn":
+        for _ in range(n // 2):
+            publish(TOPICS[0], MESSAGE)
+            publish(TOPICS[1], MESSAGE)
+    elif what == "publish QoS 1, in turn":
+        for _ in range(n):
+            publish(TOPICS[0], MESSAGE, False, 1)
+    else:
+        wait_msg = client.wait_msg
+        for _ in range(n):
+            wait_msg()
+        assert seen == n
+
+
+main()
+print("done")
