@@ -3,7 +3,8 @@
     python -m tools.readme                (make readme)
 
 Sizes come from tools.size, at once; what was timed and counted from the build/bench.json and build/instructions.json
-that `make bench` and `make instructions` have left. A test holds the sizes against the code. It must never touch anything outside of the marks.
+that `make bench` and `make instructions` have left. A test holds the sizes against the code. It must never touch
+anything outside of the marks.
 """
 
 import json
