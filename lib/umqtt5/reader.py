@@ -60,6 +60,9 @@ class Reader(Packets):
         # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the
         # error says. 0x80 to 0x82, 0x95 and what a rule names: never 0x87, which is the server's alone.
         self.parting = None
+        # For pull(), while `quick` is not -1 (then nothing stands in front of it): an attribute of the class is found
+        # only behind a search through all of the engine's own.
+        self.usual = self.handlers
         self.quick = -1  # a body of so many bytes is read at once with its header; -1: none (max_packet, before UP)
         self.last_tx = self.last_rx = self.pinged = 0  # ticks, ms
         self.pinging = False
@@ -93,7 +96,7 @@ class Reader(Packets):
             if n != self.size:
                 self._body(self.size)
                 return self._got(n) if n else None  # its end shows at the next read
-        return self.handlers[now >> 4](self, n)
+        return self.usual[now >> 4](self, n)
 
     def got(self, n, now):
         """For a driver that reads by itself: it has read n > 0 bytes into `into`. Returns, and raises, as pull()
