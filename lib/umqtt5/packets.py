@@ -56,6 +56,11 @@ def again(e, msg):
     return -1
 
 
+def may_publish(e):
+    """True where a PUBLISH with QoS > 0 may go out now (4.9), behind those to be resent (4.6)."""
+    return e.quota > 0 and e.session.sending < e.session.size and e.resend == _NO_RESEND
+
+
 class Packets:
     """The outgoing half of the engine. Owns `tx`; refers to the session."""
 
@@ -486,7 +491,7 @@ class Packets:
         """A PUBLISH with QoS > 0: the slot that waits for its answer. ResourceError where the table, or the broker's
         Receive Maximum, has no room now."""
         i = -1
-        if self.may_publish():
+        if may_publish(self):
             i = self.session.take(PUBACK if self.out_flags & 2 else PUBREC)
         if i < 0:
             self._no_room()
@@ -508,10 +513,6 @@ class Packets:
     def _no_room(self):
         text = "too many messages in flight: receive_maximum=%d, the broker's %d"
         raise ResourceError(text % (self.session.size, self.quota_max))
-
-    def may_publish(self):
-        """True where a PUBLISH with QoS > 0 may go out now (4.9), behind those to be resent (4.6)."""
-        return self.quota > 0 and self.session.sending < self.session.size and self.resend == _NO_RESEND
 
     def put_subscribe(self, pid, subscription):
         """SUBSCRIBE (3.8) for one filter."""

@@ -18,7 +18,7 @@ from .codec import find, properties, u16, u32, vbi, vbi_size
 from .errors import MalformedPacket, ProtocolError, Reject, ResourceError
 from .login import Login
 from .message import Message
-from .packets import Packets
+from .packets import Packets, may_publish
 from .reader import UP, Reader
 from .session import DONE, PUBACK, PUBCOMP, PUBREC, SUBACK, UNSUBACK, Session
 
@@ -124,7 +124,7 @@ class Engine(Login):
     # What runs for each message is found in this table, the first that is searched, not in the third or fourth.
     start_publish = Packets.start_publish
     put_publish = Packets.put_publish
-    may_publish = Packets.may_publish
+    may_publish = may_publish
     wrote = Packets.wrote
     next = Packets.next
     _put_topic = Packets._put_topic

@@ -153,7 +153,7 @@ class MQTTClient(Simple):
                 if e.held:
                     self._unheld()
                 if qos:
-                    self._until = None
+                    self._until = self._deadline()
                     if not e.may_publish():
                         self._room()
                 e.out_topic = topic

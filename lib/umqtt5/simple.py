@@ -12,10 +12,10 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from .errors import Disconnected, Refused
 from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for it, at umqtt's place
-from .packets import again, refill
+from .packets import again, may_publish, refill
 from .protocol import Engine
 from .reader import FAILED, UP
-from .session import DONE, PUBACK, Subscription, check_filter, subscription
+from .session import DONE, Subscription, check_filter, subscription
 from .transport import POLLIN, POLLOUT, addresses, connected, poller, start
 
 _TLS = "TLS handshake"
@@ -157,39 +157,43 @@ class MQTTClient:
         up. Inside a handler it never waits. A refusal that nobody waits for is told to on_event: "refused".
         Raises ValueError, Refused, ResourceError, OSError."""
         # No name for the engine, and no call with three arguments: the frame would go to the heap (tools/frames.py).
+        i = -1
         if qos:
             self._until = None  # counted from its first wait
             if not self._engine.quota:
                 self._room()
-        if (
-            topic is self._engine.prepared
-            and not props
-            and self._engine.prepared_flags == qos << 1 | (1 if retain else 0)
-        ):
-            # As the publish before: what tx holds needs another payload only.
-            if qos:
+            if (
+                topic is self._engine.prepared
+                and not props
+                and self._engine.prepared_flags == qos << 1 | (1 if retain else 0)
+            ):
                 i = again(self._engine, msg)
-                if i >= 0:
+                if i >= 0:  # as the publish before: what tx holds needed another payload only
                     self._send(self._engine.left)
-                    if wait and not self._engine.in_handler:
-                        self._answer(i)
-                    return
-            else:
-                i = refill(self._engine, msg)
-                if i:
-                    self._send(i)
-                    return
-        if self._engine.left or self._engine.pending:
-            self._flush(None)
-        if self._engine.held:
-            self._unheld()
-        if qos and not self._engine.may_publish():
-            self._room()
-        self._engine.out_topic = topic
-        self._engine.out_msg = msg
-        self._engine.out_props = props
-        self._engine.out_flags = qos << 1 | (1 if retain else 0)
-        self._publish(wait)
+        elif topic is self._engine.prepared and not (retain or props or self._engine.prepared_flags):
+            i = refill(self._engine, msg)
+            if i:  # the same
+                self._send(i)
+                return
+            i = -1
+        if i < 0:
+            if self._engine.left or self._engine.pending:
+                self._flush(None)
+            if self._engine.held:
+                self._unheld()
+            if qos and not may_publish(self._engine):
+                self._room()
+            self._engine.out_topic = topic
+            self._engine.out_msg = msg
+            self._engine.out_props = props
+            self._engine.out_flags = qos << 1 | (1 if retain else 0)
+            i = self._engine.publish()
+            self._flush(self._until if qos else None)
+            if i < 0:
+                return
+            self._engine.session.release(i)
+        if wait and not self._engine.in_handler:
+            self._answer(i)
 
     def _room(self):
         """Wait while the broker's Receive Maximum, or our table, is used up."""
@@ -197,26 +201,19 @@ class MQTTClient:
         self._doing = "waiting for room in flight"
         while not e.in_handler and e.state == UP:
             if self._receive(self._until) is None:
-                self._await()
-            elif e.may_publish():
+                if self._until is None:
+                    self._until = self._deadline()
+                self._wait_or_abort(POLLIN, self._until)
+            elif may_publish(e):
                 return
-
-    def _publish(self, wait):
-        e = self._engine
-        i = e.publish()
-        if i >= 0 and wait and not e.in_handler:
-            self._flush(self._until)
-            self._answer(i)
-            return
-        self._flush(None)
-        if i >= 0:
-            e.session.release(i)
 
     def _answer(self, i):
         """Wait for the answer to the PUBLISH in slot i."""
         self._engine.session.waited[i] = 1
-        self._doing = "PUBACK" if self._engine.session.state[i] == PUBACK else "PUBREC or PUBCOMP"
-        self._await()  # before the first read: it cannot be there yet
+        self._doing = "PUBACK" if self._engine.session.flags[i] & 2 else "PUBREC or PUBCOMP"
+        if self._until is None:
+            self._until = self._deadline()
+        self._wait_or_abort(POLLIN, self._until)  # before the first read: it cannot be there yet
         self._finish(i)
 
     def _send(self, n):
@@ -495,12 +492,6 @@ class MQTTClient:
         e.midway = True  # TLS may hold the bytes: only the same may follow
         return False
 
-    def _await(self):
-        """Wait for bytes until `_until`; None: the time begins now."""
-        if self._until is None:
-            self._until = self._deadline()
-        self._wait_or_abort(POLLIN, self._until)
-
     def _wait_or_abort(self, events, deadline):
         try:
             self._wait(events, deadline)
@@ -586,7 +577,7 @@ class MQTTClient:
                 self._flush(self._until)
             while self._engine.session.state[i] != DONE:
                 if self._receive(self._until) is None:
-                    self._await()
+                    self._wait_or_abort(POLLIN, self._until)
         except:  # a name would put the frame on the heap
             self._engine.session.release(i)
             raise
