@@ -16,6 +16,7 @@ from .session import PUBACK, PUBCOMP, PUBREC
 _ACKS = const(8)  # acknowledgements that wait to be written; while the queue is full the engine takes no packet in
 
 _NO_RESEND = const(-1)
+_CHARGED = const(0x10)  # in Session.flags
 
 
 def refill(e, msg):
@@ -43,10 +44,10 @@ def again(e, msg):
         e.quota -= 1
         s.last = s.pid[i] = pid
         s.sending += 1
-        s.charged[i] = 1
         s.msg[i] = msg
         s.topic[i] = e.prepared
-        s.flags[i] = n = e.prepared_flags
+        n = e.prepared_flags
+        s.flags[i] = n | _CHARGED
         s.state[i] = n >> 1  # PUBACK at QoS 1, PUBREC at QoS 2
         n = e.tx
         e = n[3] + 4  # behind the topic
@@ -478,7 +479,7 @@ class Packets:
                 try:
                     self.put_publish()
                     self.quota -= 1
-                    s.charged[i] = 1
+                    s.flags[i] |= _CHARGED
                     break
                 except ValueError:
                     reason = 0x95
@@ -503,7 +504,7 @@ class Packets:
             self._give_back(i)
             raise
         self.quota -= 1
-        self.session.charged[i] = 1
+        self.session.flags[i] |= _CHARGED
         return i
 
     def _give_back(self, i):

@@ -328,8 +328,7 @@ class Engine(Login):
             pid = i[0] << 8 | i[1]
             i = pid % len(s.state)
             if s.pid[i] == pid and s.state[i] == PUBACK:
-                self.quota += s.charged[i]  # 4.9
-                s.charged[i] = 0
+                self.quota += s.flags[i] >> 4  # 4.9
                 self.said_reason = n = 0 if n == 2 else 0x10
                 self.answer_props = b""
                 s.answered(i, n)
@@ -344,8 +343,7 @@ class Engine(Login):
     def _sent(self, i):
         """Slot i is acknowledged for good, or refused."""
         s = self.session
-        self.quota += s.charged[i]  # 4.9
-        s.charged[i] = 0
+        self.quota += s.flags[i] >> 4  # 4.9
         topic = s.topic[i]
         s.answered(i, self.said_reason)
         if self.said_reason >= 0x80 and s.state[i] != DONE:
