@@ -218,6 +218,39 @@ def test_table_full_inside_a_handler(plain_port):
     c.disconnect()
 
 
+def test_the_same_topic_in_a_small_window(plain_port):
+    """The publishes that need their payload and identifier only: none lost, none held for ever, and by turns with
+    others, with a handler's among them."""
+    c = made(plain_port, "same", receive_maximum=3)
+    s = c._engine.session
+    topic = b"same/t"
+    got = []
+
+    def handler(m):
+        got.append(m.payload)
+        if len(got) % 7 == 0:
+            c.publish(b"same/none", b"", False, 0)
+
+    c.connect()
+    c.subscribe(topic, 1, handler)
+    sent = [b"%d" % i for i in range(120)]
+    for i in range(120):
+        c.publish(topic, sent[i], False, 2 if i % 30 == 29 else 1, None, i % 5 == 4)
+        assert s.sending <= 3 and c._engine.quota >= 0
+        if i % 5 == 4:
+            assert not s.sending or i % 30 == 29
+    receive(c, got, 120)
+    while s.sending:
+        c._turn(None)
+    assert got == sent
+    assert c._engine.quota == 3 and not any(s.state)
+    assert s.msg == s.topic == s.props == [None] * len(s.msg)
+    c.publish("same/none", b"")  # its acknowledgement says that nobody gets it
+    c.publish(b"same/none", b"", False, 1)
+    assert c._engine.said_reason == 0x10 and c.answer == {}
+    c.disconnect()
+
+
 def test_reject_and_an_exception_of_the_handler_s(plain_port):
     c = made(plain_port, "reject", session_expiry=60)
     seen = []

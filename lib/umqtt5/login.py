@@ -203,7 +203,8 @@ class Login(Reader):
         if not rx[0]:
             self.known_session = True
             self._session_gone()
-        self.quota = self.quota_max = self._granted(at, n, 0x21, 65535)
+        self.quota_max = self._granted(at, n, 0x21, 65535)
+        self.quota = min(self.quota_max, self.session.size)  # nor may more be in flight than our table holds
         self.max_qos = self._granted(at, n, 0x24, 2)
         self.retain_available = self._granted(at, n, 0x25, 1)
         self.max_out = self._granted(at, n, 0x27, _LARGEST)

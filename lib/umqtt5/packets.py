@@ -24,6 +24,7 @@ _IN_FLIGHT = const(53)
 _ACKS = const(8)  # acknowledgements that wait to be written; while the queue is full the engine takes no packet in
 
 _NO_RESEND = const(-1)
+_CHARGED = const(0x10)  # in Session.flags
 
 
 def refill(e, msg):
@@ -35,6 +36,38 @@ def refill(e, msg):
     tx[1] = n - 2
     tx[e.prepared_at : n] = msg
     return n
+
+
+def again(e, msg):
+    """What stands in tx (Packets.prepared), at QoS > 0, with another payload, as `left`: its slot. -1 where that
+    cannot be done so; Packets.start_publish() knows how, or why not."""
+    s = e.session
+    pid = s.last % 65535 + 1
+    i = pid % len(s.state)
+    if not e.quota or s.sending >= s.size or s.state[i]:
+        return -1
+    n = refill(e, msg)
+    if n:
+        e.left = n
+        e.quota -= 1
+        s.last = s.pid[i] = pid
+        s.sending += 1
+        s.msg[i] = msg
+        s.topic[i] = e.prepared
+        n = e.prepared_flags
+        s.flags[i] = n | _CHARGED
+        s.state[i] = n >> 1  # PUBACK at QoS 1, PUBREC at QoS 2
+        n = e.tx
+        e = n[3] + 4  # behind the topic
+        n[e] = pid >> 8
+        n[e + 1] = pid & 0xFF
+        return i
+    return -1
+
+
+def may_publish(e):
+    """True where a PUBLISH with QoS > 0 may go out now (4.9), behind those to be resent (4.6)."""
+    return e.quota > 0 and e.session.sending < e.session.size and e.resend == _NO_RESEND
 
 
 class Packets:
@@ -349,7 +382,10 @@ class Packets:
             self.left = i
 
     def _lasting(self):
-        """Whether the next PUBLISH to this topic will look the same: not before its alias stands for it."""
+        """Whether the next PUBLISH to this topic will look the same: not before its alias stands for it. At QoS > 0 a
+        store must know of it first."""
+        if self.out_flags & 6 and self.store:
+            return False
         return not self.alias_limit or len(self.out_topic) < 4 or not self.tx[3]
 
     def prepare(self, publisher, at):
@@ -438,7 +474,7 @@ class Packets:
             self.out_flags = flags = s.flags[i] if self.anew else s.flags[i] | 8
             self.out_topic = s.topic[i]
             self.out_msg = s.msg[i]
-            self.out_props = s.props[i]
+            self.out_props = s.props[i] or b""
             self.out_pid = s.pid[i]
             self.out_alias = -1
             # This broker may take less than it did before; then the message can never go out.
@@ -451,7 +487,7 @@ class Packets:
                 try:
                     self.put_publish()
                     self.quota -= 1
-                    s.charged[i] = 1
+                    s.flags[i] |= _CHARGED
                     break
                 except ValueError:
                     reason = 0x95
@@ -464,7 +500,7 @@ class Packets:
         """A PUBLISH with QoS > 0: the slot that waits for its answer. ResourceError where the table, or the broker's
         Receive Maximum, has no room now."""
         i = -1
-        if self.may_publish():
+        if may_publish(self):
             i = self.session.take(PUBACK if self.out_flags & 2 else PUBREC)
         if i < 0:
             self._no_room()
@@ -475,47 +511,16 @@ class Packets:
         except:  # a name would put the frame on the heap
             self._give_back(i)
             raise
-        self._charge(i)
+        self.quota -= 1
+        self.session.flags[i] |= _CHARGED
         return i
 
     def _give_back(self, i):
         self.session.release(i)
         self.session.answered(i, 0)
 
-    def again(self, msg):
-        """What tx holds, at QoS > 0, with another payload: its slot. -1 where that cannot be done so; start_publish()
-        knows how, or why not."""
-        if not self.quota or self.session.sending >= self.session.size or self.store:
-            return -1
-        n = refill(self, msg)
-        if not n:
-            return -1
-        i = self.session.take(PUBACK if self.prepared_flags & 2 else PUBREC)
-        if i >= 0:
-            self.off = 0
-            self.left = n
-            self.out_flags = self.prepared_flags
-            self.out_topic = self.prepared
-            self.out_msg = msg
-            self.out_props = b""
-            n = self.session.pid[i]
-            self.tx[4 + self.tx[3]] = n >> 8  # behind the topic
-            self.tx[5 + self.tx[3]] = n & 0xFF
-            self.session.hold(i, self)
-            self._charge(i)
-        return i
-
-    def _charge(self, i):
-        """The PUBLISH that slot i holds goes out now."""
-        self.quota -= 1
-        self.session.charged[i] = 1
-
     def _no_room(self):
         raise ResourceError((_IN_FLIGHT, self.session.size, self.quota_max))
-
-    def may_publish(self):
-        """True where a PUBLISH with QoS > 0 may go out now (4.9), behind those to be resent (4.6)."""
-        return self.quota > 0 and self.session.sending < self.session.size and self.resend == _NO_RESEND
 
     def put_request(self, header, pid, filter, props, options):
         """SUBSCRIBE (3.8) or UNSUBSCRIBE (3.10) of one filter; options: bytes, behind it."""

@@ -16,10 +16,10 @@ After the login nothing here allocates, but where a docstring says so.
 
 from micropython import const
 
-from .codec import find, properties, u16, u32, vbi, vbi_size
+from .codec import find, properties, u32, vbi, vbi_size
 from .errors import MalformedPacket, ProtocolError, ResourceError, wrong
 from .login import Login
-from .packets import Packets
+from .packets import Packets, may_publish
 from .reader import UP, Reader
 from .session import DONE, PUBACK, PUBCOMP, PUBREC, Session
 
@@ -116,12 +116,10 @@ class Engine(Login):
 
     # What runs for each message is found in this table, the first that is searched, not in the third or fourth.
     start_publish = Packets.start_publish
-    again = Packets.again
     put_publish = Packets.put_publish
-    may_publish = Packets.may_publish
+    may_publish = may_publish
     wrote = Packets.wrote
     next = Packets.next
-    _charge = Packets._charge
     _put_topic = Packets._put_topic
     _put_props = Packets._put_props
     _outgoing_alias = Packets._outgoing_alias
@@ -178,17 +176,17 @@ class Engine(Login):
             self.answer_props = bytes(self.rx[at:end])
 
     def _puback(self, n):  # 3.4
-        if n == 2:  # success, as nearly always
+        if n == 2 or (n == 3 and self.rx[2] == 0x10):  # success, as nearly always; 0x10: that nobody gets
             s = self.session
-            n = u16(self.rx, 0)
-            i = n % len(s.state)
-            if s.pid[i] == n and s.state[i] == PUBACK:
-                self.quota += s.charged[i]  # 4.9
-                s.charged[i] = self.said_reason = 0
+            i = self.rx
+            pid = i[0] << 8 | i[1]
+            i = pid % len(s.state)
+            if s.pid[i] == pid and s.state[i] == PUBACK:
+                self.quota += s.flags[i] >> 4  # 4.9
+                self.said_reason = n = 0 if n == 2 else 0x10
                 self.answer_props = b""
-                s.answered(i, 0)
+                s.answered(i, n)
                 return 0
-            n = 2
         i = self.session.find(self._answer(n, 4), PUBACK)
         if i < 0:
             self.unmatched += 1
@@ -199,8 +197,7 @@ class Engine(Login):
     def _sent(self, i):
         """Slot i is acknowledged for good, or refused."""
         s = self.session
-        self.quota += s.charged[i]  # 4.9
-        s.charged[i] = 0
+        self.quota += s.flags[i] >> 4  # 4.9
         topic = s.topic[i]
         s.answered(i, self.said_reason)
         if self.said_reason >= 0x80 and s.state[i] != DONE:

@@ -70,6 +70,8 @@ class Reader(Packets):
         # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the
         # error says. 0x80 to 0x82, 0x95 and what a rule names: never 0x87, which is the server's alone.
         self.parting = None
+        # An attribute of the class is found only behind a search through all of the engine's own.
+        self.handlers = self.handlers
         self.quick = -1  # a body of so many bytes is read at once with its header; -1: none (max_packet, before UP)
         self.last_tx = self.last_rx = self.pinged = 0  # ticks, ms
         self.pinging = False

@@ -153,7 +153,9 @@ class MQTTClient(Simple):
                 if e.held:
                     self._unheld()
                 if qos:
-                    self._room()
+                    self._until = self._deadline()
+                    if not e.may_publish():
+                        self._room()
                 e.out_topic = topic
                 e.out_msg = msg
                 e.out_props = props

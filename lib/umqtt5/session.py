@@ -29,10 +29,10 @@ class Session:
         n = size + _REQUESTS
         self.pid = array("H", bytes(2 * n))
         self.state = bytearray(n)
-        self.flags = bytearray(n)  # the PUBLISH's fixed header flags
+        # The PUBLISH's fixed header flags; and 0x10: sent in this connection, its answer gives quota back (4.9).
+        self.flags = bytearray(n)
         self.waited = bytearray(n)  # 1: a caller waits for the answer and frees the slot
         self.reason = bytearray(n)
-        self.charged = bytearray(n)  # 1: sent in this connection, its answer gives quota back (4.9)
         self.topic = [None] * n
         self.msg = [None] * n
         self.props = [None] * n
@@ -104,7 +104,7 @@ class Session:
             if SUBACK <= self.state[i] <= DONE:
                 self.state[i] = FREE
             self.waited[i] = 0
-            self.charged[i] = 0
+            self.flags[i] &= 15
         for i in range(len(self.counted)):
             self.counted[i] = 0
 

@@ -12,7 +12,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from .errors import Disconnected, Refused
 from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for it, at umqtt's place
-from .packets import refill
+from .packets import again, may_publish, refill
 from .protocol import Engine
 from .reader import FAILED, UP
 from .session import DONE
@@ -158,47 +158,64 @@ class MQTTClient:
         up. Inside a handler it never waits. A refusal that nobody waits for is told to on_event: "refused".
         Raises ValueError, Refused, ResourceError, OSError."""
         # No name for the engine, and no call with three arguments: the frame would go to the heap (tools/frames.py).
-        if topic is self._engine.prepared and not (qos or retain or props or self._engine.prepared_flags):
-            qos = refill(self._engine, msg)
-            if qos:  # as the publish before: what tx holds needed another payload only
-                self._send(qos)
-                return
-        if self._engine.left or self._engine.pending:
-            self._flush(None)
-        if self._engine.held:
-            self._unheld()
+        i = -1
         if qos:
-            self._room()
-        self._engine.out_topic = topic
-        self._engine.out_msg = msg
-        self._engine.out_props = props
-        self._engine.out_flags = qos << 1 | (1 if retain else 0)
-        self._publish(wait)
+            self._until = None  # counted from its first wait
+            if not self._engine.quota:
+                self._room()
+            if (
+                topic is self._engine.prepared
+                and not props
+                and self._engine.prepared_flags == qos << 1 | (1 if retain else 0)
+            ):
+                i = again(self._engine, msg)
+                if i >= 0:  # as the publish before: what tx holds needed another payload only
+                    self._send(self._engine.left)
+        elif topic is self._engine.prepared and not (retain or props or self._engine.prepared_flags):
+            i = refill(self._engine, msg)
+            if i:  # the same
+                self._send(i)
+                return
+            i = -1
+        if i < 0:
+            if self._engine.left or self._engine.pending:
+                self._flush(None)
+            if self._engine.held:
+                self._unheld()
+            if qos and not may_publish(self._engine):
+                self._room()
+            self._engine.out_topic = topic
+            self._engine.out_msg = msg
+            self._engine.out_props = props
+            self._engine.out_flags = qos << 1 | (1 if retain else 0)
+            i = self._engine.publish()
+            self._flush(self._until if qos else None)
+            if i < 0:
+                return
+            self._engine.session.release(i)
+        if wait and not self._engine.in_handler:
+            self._answer(i)
 
     def _room(self):
         """Wait while the broker's Receive Maximum, or our table, is used up."""
         e = self._engine
-        if e.in_handler:
-            return
-        self._until = self._deadline()  # of the publish as a whole
-        while not e.may_publish() and e.state == UP:
-            self._doing = "waiting for room in flight"
-            self._turn(self._until)
+        self._doing = "waiting for room in flight"
+        while not e.in_handler and e.state == UP:
+            if self._receive(self._until) is None:
+                if self._until is None:
+                    self._until = self._deadline()
+                self._wait_or_abort(POLLIN, self._until)
+            elif may_publish(e):
+                return
 
-    def _publish(self, wait):
-        e = self._engine
-        i = -1
-        if e.out_topic is e.prepared and e.out_flags == e.prepared_flags and e.out_flags & 6 and not e.out_props:
-            i = e.again(e.out_msg)
-        if i < 0:
-            i = e.publish()
-        if i >= 0 and wait and not e.in_handler:
-            self._doing = "PUBACK" if e.out_flags & 2 else "PUBREC or PUBCOMP"
-            self._finish(i)
-            return
-        self._flush(None)
-        if i >= 0:
-            e.session.release(i)
+    def _answer(self, i):
+        """Wait for the answer to the PUBLISH in slot i."""
+        self._engine.session.waited[i] = 1
+        self._doing = "PUBACK" if self._engine.session.flags[i] & 2 else "PUBREC or PUBCOMP"
+        if self._until is None:
+            self._until = self._deadline()
+        self._wait_or_abort(POLLIN, self._until)  # before the first read: it cannot be there yet
+        self._finish(i)
 
     def _send(self, n):
         """Write the n bytes of tx that refill() made."""
@@ -528,9 +545,11 @@ class MQTTClient:
     def _finish(self, i):
         """Write, and wait until `_until` for the answer to slot i: its reason code. Refused where it is >= 0x80."""
         try:
-            self._flush(self._until)
+            if self._engine.left:
+                self._flush(self._until)
             while self._engine.session.state[i] != DONE:
-                self._turn(self._until)
+                if self._receive(self._until) is None:
+                    self._wait_or_abort(POLLIN, self._until)
         except:  # a name would put the frame on the heap
             self._engine.session.release(i)
             raise

@@ -162,7 +162,9 @@ class Store:
         if s:
             i = s.oldest(65536)
             while i >= 0:
-                self._put_slot(put, s.pid[i], s.state[i] == PUBCOMP, s.flags[i], s.topic[i], s.msg[i], s.props[i])
+                self._put_slot(
+                    put, s.pid[i], s.state[i] == PUBCOMP, s.flags[i] & 15, s.topic[i], s.msg[i], s.props[i]
+                )
                 i = s.oldest(s.age(i))
             put(_LAST, _u16(s.last))
         else:
