@@ -24,6 +24,7 @@ _IN_FLIGHT = const(53)
 _ACKS = const(8)  # acknowledgements that wait to be written; while the queue is full the engine takes no packet in
 
 _NO_RESEND = const(-1)
+_TOPICS = const(8)  # so many are known to be right
 _CHARGED = const(0x10)  # in Session.flags
 
 
@@ -84,9 +85,8 @@ class Packets:
         self.alias_used = [0] * aliases  # when, by alias_clock; the one used least recently gives way
         self.alias_known = bytearray(aliases)  # 1: the broker knows it
         self.alias_clock = 0
-        self.alias_last = 0
         self.props_ok = None  # the bytes objects last found right, by identity: not to check them at each publish
-        self.topic_ok = None
+        self.topics_ok = [None] * _TOPICS  # and topics: to look at each byte takes longer than all the rest
         self.max_out = 0
         # The PUBLISH that is to be built stands here and not in arguments: MicroPython takes the frame of a function
         # with more than 11 words of locals and stack from the heap, at each call (tools/frames.py).
@@ -252,13 +252,14 @@ class Packets:
 
     def topic(self, topic):
         """The topic name of a PUBLISH as checked bytes (4.7.3, 3.3.2.1). A str is encoded: allocates."""
-        if topic is self.topic_ok:
+        if type(topic) is bytes and topic in self.topics_ok:
             return topic
         checked = text(topic, "topic")
         if not topic_name(checked, 0, len(checked)):
             raise wrong(_TOPIC)
         if topic is checked:  # it was bytes, which do not change
-            self.topic_ok = topic
+            self.topics_ok.pop()
+            self.topics_ok.insert(0, topic)
         return checked
 
     # --- the packets
@@ -316,20 +317,16 @@ class Packets:
     def _outgoing_alias(self):
         """Which alias may stand for `out_topic`: its entry, or -1. A topic gets one when it is used again."""
         topic = self.out_topic
-        if self.alias_topic[self.alias_last] is topic:
-            # The last one used: only its time is not the newest any more.
-            self.alias_used[self.alias_last] = self.alias_clock = (self.alias_clock + 1) & 0x3FFFFFF
-            return self.alias_last
+        used = self.alias_used
+        self.alias_clock = (self.alias_clock + 1) & 0x3FFFFFF
+        if topic in self.alias_topic:
+            i = self.alias_topic.index(topic)
+            used[i] = self.alias_clock
+            return i
         if len(topic) < 4:  # the property takes three bytes
             return -1
-        self.alias_clock = (self.alias_clock + 1) & 0x3FFFFFF
-        used = self.alias_used
         i = oldest = 0
         while i < self.alias_limit:
-            if self.alias_topic[i] == topic:
-                used[i] = self.alias_clock
-                self.alias_last = i
-                return i
             if used[i] < used[oldest]:
                 oldest = i
             i += 1
@@ -342,94 +339,78 @@ class Packets:
         """The PUBLISH (3.3) of out_topic and the others. One write where the whole fits tx; else the payload goes out
         from out_msg itself."""
         tx = self.tx
-        n = 3 + len(self.out_topic) + len(self.out_props) + len(self.out_msg)
-        i = len(self.out_props)
+        topic = self.out_topic
+        n = len(self.out_props)
         if self.out_alias >= 0:
             n += 3
-            i += 3
             if self.alias_known[self.out_alias]:
-                n -= len(self.out_topic)
-        if i > 127:
-            n += vbi_size(i) - 1
+                topic = b""
+        i = 3 + len(topic) + n  # the variable header
+        if n > 127:
+            i += vbi_size(n) - 1
         if self.out_flags & 6:
-            n += 2
-        i = 2 if n < 128 else 1 + vbi_size(n)
-        if i + n > self.max_out:
-            raise wrong((_LARGE_PUBLISH, i + n, self.max_out))
-        if i + n - len(self.out_msg) > len(tx):
-            raise ResourceError((_NEEDS_TX, i + n - len(self.out_msg)))
+            i += 2
+        n = i + len(self.out_msg)
+        at = 2 if n < 128 else 1 + vbi_size(n)
+        if at + n > self.max_out:
+            raise wrong((_LARGE_PUBLISH, at + n, self.max_out))
+        if at + i > len(tx):
+            raise ResourceError((_NEEDS_TX, at + i))
         tx[0] = 0x30 | self.out_flags
         if n < 128:
             tx[1] = n
         else:
             put_vbi(tx, 1, n)
-        n += i
-        i = self._put_topic(i)
+        n += at
+        i = len(topic)
+        tx[at] = i >> 8
+        tx[at + 1] = i & 0xFF
+        at += 2
+        if i:
+            i += at
+            tx[at:i] = topic
+            at = i
         if self.out_flags & 6:
-            tx[i] = self.out_pid >> 8
-            tx[i + 1] = self.out_pid & 0xFF
-            i += 2
-        i = self._put_props(i)
+            tx[at] = self.out_pid >> 8
+            tx[at + 1] = self.out_pid & 0xFF
+            at += 2
+        if self.out_props or self.out_alias >= 0:
+            at = self._put_props(at)
+        else:
+            tx[at] = 0
+            at += 1
         self.off = 0
         self.prepared = None
-        if n <= len(tx):
-            tx[i:n] = self.out_msg
-            self.left = n
-            if n < 130 and not self.out_props and not self.pending and self._lasting():
-                self.prepare(self.out_topic, i)
-        else:
+        if n > len(tx):
             self.tail = self.out_msg
-            self.left = i
-
-    def _lasting(self):
-        """Whether the next PUBLISH to this topic will look the same: not before its alias stands for it. At QoS > 0 a
-        store must know of it first."""
-        if self.out_flags & 6 and self.store:
-            return False
-        return not self.alias_limit or len(self.out_topic) < 4 or not self.tx[3]
-
-    def prepare(self, publisher, at):
-        """tx holds a PUBLISH of `publisher` whose payload begins at `at`."""
-        self.prepared = publisher
-        self.prepared_flags = self.out_flags
-        self.prepared_at = at
-
-    def _put_topic(self, i):
-        tx = self.tx
-        topic = self.out_topic
-        n = len(topic)
-        if self.out_alias >= 0 and self.alias_known[self.out_alias]:
-            n = 0
-        tx[i] = n >> 8
-        tx[i + 1] = n & 0xFF
-        i += 2
-        if n:
-            n += i
-            tx[i:n] = topic
-            return n
-        return i
+            self.left = at
+            return
+        tx[at:n] = self.out_msg
+        self.left = n
+        # Will the next one to this topic look the same? Not before its alias stands for it; and at QoS > 0 a store
+        # must know of it first.
+        if n < 130 and not (self.out_props or self.pending or (self.out_flags & 6 and self.store)):
+            if not topic or not self.alias_limit or len(topic) < 4:
+                self.prepared = self.out_topic
+                self.prepared_flags = self.out_flags
+                self.prepared_at = at
 
     def _put_props(self, i):
+        """The properties of the PUBLISH, which has some: the index behind them."""
         tx = self.tx
-        props = self.out_props
-        n = len(props)
-        if self.out_alias < 0:
-            if not n:
-                tx[i] = 0
-                return i + 1
-            i = put_vbi(tx, i, n)
-        else:
+        n = len(self.out_props)
+        if self.out_alias >= 0:
             i = put_vbi(tx, i, n + 3)
             tx[i] = 0x23
             tx[i + 1] = 0
             tx[i + 2] = self.out_alias + 1
             i += 3
             self.alias_known[self.out_alias] = 1
-        if n:
-            n += i
-            tx[i:n] = props
-            return n
-        return i
+        else:
+            i = put_vbi(tx, i, n)
+        n += i
+        tx[i:n] = self.out_props
+        return n
 
     def put_encoded(self, publisher):
         """The PUBLISH of out_msg and out_flags at QoS 0, with topic and properties as `publisher` has encoded them.
@@ -453,7 +434,9 @@ class Packets:
         self.left = n
         self.prepared = None
         if n < 130 and not self.pending:
-            self.prepare(publisher, i)
+            self.prepared = publisher
+            self.prepared_flags = self.out_flags
+            self.prepared_at = i
         return True
 
     def _resend(self):

@@ -120,7 +120,6 @@ class Engine(Login):
     may_publish = may_publish
     wrote = Packets.wrote
     next = Packets.next
-    _put_topic = Packets._put_topic
     _put_props = Packets._put_props
     _outgoing_alias = Packets._outgoing_alias
     _ack = Packets._ack
@@ -239,10 +238,8 @@ class Engine(Login):
                 raise ValueError("qos=%d; the broker takes up to %d" % (self.out_flags >> 1, self.max_qos))
             if self.out_flags & 1 and not self.retain_available:  # [MQTT-3.2.2-14]
                 raise ValueError("retain: the broker does not keep messages")
-        # One that has an alias was checked when it got it.
-        topic = self.out_topic
-        if topic is not self.topic_ok and (type(topic) is not bytes or topic not in self.alias_topic):
-            self.out_topic = self.topic(topic)
+        if type(self.out_topic) is not bytes or self.out_topic not in self.topics_ok:
+            self.out_topic = self.topic(self.out_topic)
         if type(self.out_msg) is not bytes and isinstance(self.out_msg, str):
             self.out_msg = self.out_msg.encode()
         self.out_props = self.properties(self.out_props, 3) if self.out_props else b""

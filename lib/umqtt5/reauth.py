@@ -366,7 +366,7 @@ def _early_publish(e, n):
     session; till then its packet identifier is in use at the server, and so it counts against our Receive Maximum
     (4.9). Its identifier is not remembered: when it comes again, it is new. An alias that it sets holds, or later
     messages would refer to nothing."""
-    from .receive import check_publish, must_fit, owe
+    from .receive import check_publish, must_fit, owe, props_must_fit
 
     m = e.message
     m.begin(e.head[0])
@@ -378,8 +378,7 @@ def _early_publish(e, n):
         owe(e, 1)
         i += 2
     if e.size > n:
-        must_fit(e, i)
-        must_fit(e, i + vbi(e.rx, i, n))
+        props_must_fit(e, i, n)
     m.parse_props(i, n)
     if m.topic_end == 2 or m.props_start < m.start:
         check_publish(e, m)

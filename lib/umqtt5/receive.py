@@ -69,8 +69,7 @@ def _publish_any(e, m, n):
         pid = e._pid(i, n)
         i += 2
     if e.size > n:
-        must_fit(e, i)
-        must_fit(e, i + vbi(e.rx, i, n))
+        props_must_fit(e, i, n)
     m.parse_props(i, n)
     if m.topic_end == 2 or m.props_start < m.start:
         check_publish(e, m)
@@ -185,6 +184,11 @@ def must_fit(e, n):
     if n + 4 > len(e.rx):
         e.parting = 0x95
         raise ResourceError("a message with topic and properties needs rx_size=%d" % (n + 4), 0x95)
+
+
+def props_must_fit(e, i, n):
+    must_fit(e, i)
+    must_fit(e, i + vbi(e.rx, i, n))
 
 
 def _oversized(e, qos, pid):

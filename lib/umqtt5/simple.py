@@ -444,7 +444,7 @@ class MQTTClient:
     def _flush(self, deadline):
         """Write all that is due. Whatever interrupts it closes the connection: no half packet stays behind."""
         e = self._engine
-        while e.left or e.next():
+        while e.left or (e.pending and e.next()):
             if not self._write():
                 if deadline is None:
                     deadline = self._deadline()
