@@ -18,9 +18,8 @@ ERRORS = {"MQTTError", "PeerError", "MalformedPacket", "ProtocolError", "Refused
 ERRORS |= {"ResourceError", "StoreError", "wrong"}
 PYTHONS = {"ValueError", "RuntimeError", "TypeError"}
 LONGEST_NAME = 10  # characters: a shorter constant is one of the interpreter's names, which others may use too
-# Modules that raise texts of their own: robust.py has one, for which wrong() would be 32 bytes more, not less; those
-# of secrets.py are short, put together from names, and of use before there is a client.
-IN_THE_CLEAR = {"robust.py", "secrets.py"}
+# Modules that raise texts of their own: robust.py has one, for which wrong() would be 32 bytes more, not less.
+IN_THE_CLEAR = {"robust.py"}
 PLACE = re.compile(r"%0?[0-9]*([dsX])")
 SAMPLES = {"d": 7, "X": 0x1F, "s": "text"}
 

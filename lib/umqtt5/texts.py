@@ -132,6 +132,19 @@ _TEXTS = {
     # store
     107: "store: it has a client already",
     108: "store: %s: %s; is the flash full?",
+    # secrets
+    109: "%s: not JSON: provision and flash again",
+    110: "%s: format: not 1: provision again with the tools of this version",
+    111: "%s: auth.method: unknown; one of %s, or any with auth.token",
+    112: "%s: %s: not an object {...}",
+    113: "%s: %s%s: wrong type",
+    114: "%s: %s%s: missing",
+    115: "%s: %s%s: unknown name",
+    116: "quirk: unknown; one of %s",
+    117: "quirk: not for %s",
+    118: "%s: auth: %s",
+    119: "%s: auth.keys: one or two entries, not %d",
+    120: "%s: %s%s: not base64",
 }
 
 
