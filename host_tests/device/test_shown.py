@@ -23,6 +23,9 @@ ERRORS = (
     (MalformedPacket("PINGRESP"), "the broker broke the protocol: PINGRESP 0x81 Malformed Packet"),
     (ProtocolError("AUTH", 0x94), "the broker broke the protocol: AUTH 0x94 Topic Alias invalid"),
     (Refused("SUBACK", 0x8F, "no"), "SUBACK 0x8F Topic Filter invalid (the broker says: no)"),
+    (Refused("SUBACK", 0x8F, "\x1b[2J\u20ac\r\n\x7f\x9b1m\xa0 m\xe9"),
+     "SUBACK 0x8F Topic Filter invalid (the broker says: ?[2J\u20ac????1m\xa0 m\xe9)"),
+    (Disconnected(0x8B, "\x1b]0;x\x07"), "DISCONNECT 0x8B Server shutting down (the broker says: ?]0;x?)"),
     (NotProven("it did not", None, None, "M"), "M: it did not"),
     (ResourceError("needs rx_size=9"), "needs rx_size=9"),
     (Disconnected(0x8B, "bye"), "DISCONNECT 0x8B Server shutting down (the broker says: bye)"),
@@ -63,6 +66,15 @@ def test_one_that_was_raised_by_a_broken_rule():
     opened(w)
     error = protocol_error(w, packet(0xF0, b"\x19\x04" + METHOD))
     assert shown(error) == "ProtocolError: " + str(error) and "AUTH 0x19" in shown(error)
+
+
+def test_what_a_server_says_cannot_draw_on_the_terminal():
+    w = Wire(auth=Mechanism(b"first"))
+    opened(w)
+    said = b"\x1b[1A\xc2\x9b2K\nall is well"
+    error = raises(AuthError, w.feed, connack(0, 0x87, b"\x1f" + bytes((0, len(said))) + said))
+    assert error.said == str(said, "utf-8")  # as it came
+    assert "(the broker says: ?[1A?2K?all is well)" in shown(error), shown(error)
 
 
 def test_a_text_that_cannot_be_made():

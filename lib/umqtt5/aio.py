@@ -10,6 +10,8 @@ This file is what the application calls; the connection is aio_link.py's, and ev
 await here may be cancelled at any point (asyncio.wait_for does that): no half packet stays on the wire.
 """
 
+from micropython import const
+
 from asyncio import core
 from errno import ECONNRESET
 from time import ticks_ms
@@ -18,8 +20,12 @@ from .aio_inbox import Inbox, Messages
 from .aio_line import ROOM, WAY
 from .aio_subscribe import Subscriber
 from .aio_wait import Done, WaitEngine
+from .errors import wrong
 from .reader import UP
 from .retry import brokers
+
+# Texts of errors: see texts.py.
+_QOS = const(26)
 
 
 class Publisher:
@@ -27,7 +33,7 @@ class Publisher:
 
     def __init__(self, client, topic, qos, retain, props):
         if not 0 <= qos <= 2:
-            raise ValueError("qos: 0, 1 or 2")
+            raise wrong(_QOS)
         self._client = client
         self._topic = client._engine.topic(topic)
         self._props = client._engine.properties(props, 3)

@@ -5,10 +5,15 @@ when they are through with it; so the broker's own flow control (our Receive Max
 and nothing is lost that was not dealt with. At QoS 0 what does not fit is dropped, and counted.
 """
 
+from micropython import const
+
 from asyncio import core
 
 from .aio_wait import pause, wake
 from .errors import ProtocolError, Reject
+
+# Texts of errors: see texts.py.
+_TOO_MANY = const(84)
 
 
 class Kept:
@@ -41,7 +46,7 @@ class Inbox:
             e.tell("dropped", m.topic)
             return
         if n >= self.size + 2 * e.session.size:
-            raise ProtocolError("more than receive_maximum=%d unacknowledged messages" % e.session.size, 0x93)
+            raise ProtocolError((_TOO_MANY, e.session.size), 0x93)
         kept = Kept(m.copy(), handler, client.epoch)
         self.items.append(kept)
         if m.qos:

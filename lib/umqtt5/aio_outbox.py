@@ -4,10 +4,17 @@ What was accepted goes out when there is a connection again, before anything tha
 task that published it still waits or not.
 """
 
+from micropython import const
+
 from asyncio import core
 
 from .aio_wait import pause, wake
-from .errors import ResourceError
+from .errors import ResourceError, wrong
+
+# Texts of errors: see texts.py.
+_QOS = const(26)
+_DROPPED_LATER = const(105)
+_DROPPED_ITSELF = const(106)
 
 
 class Waiting:
@@ -54,7 +61,7 @@ class Waiting:
         client = self.client
         e = client._engine
         if not 0 <= flags >> 1 <= 2:
-            raise ValueError("qos: 0, 1 or 2")
+            raise wrong(_QOS)
         w = [core.cur_task, None, b""] if wait else None
         if not await self._put((e.topic(topic), msg, flags, e.properties(props, 3), w)) or not wait:
             return
@@ -65,7 +72,7 @@ class Waiting:
         finally:
             w[0] = None  # cancelled, it goes out all the same
         if w[1] < 0:
-            raise ResourceError("dropped from the outbox: it was full")
+            raise ResourceError(_DROPPED_LATER)
         client._refused("PUBLISH", w)
 
     async def _put(self, entry):
@@ -92,7 +99,7 @@ class Waiting:
                     wake(line[0])
         client._push()  # the connection may have come meanwhile
         if not number and entry[4]:
-            raise ResourceError("dropped: the outbox is full")
+            raise ResourceError(_DROPPED_ITSELF)
         return number > 0
 
     def close(self):

@@ -38,9 +38,10 @@ def wrong(what, kind=ValueError, packet=""):
 
 
 class MQTTError(Exception):
-    """`reason`: the MQTT reason code (int), or None. `said`: the server's Reason String (str), or None. `props`: the
-    properties (bytes; props.decode() makes a dict) of the CONNACK or DISCONNECT that said no. text: a str; or, as in
-    this library, the number of one in texts.py, or a tuple of that and its values: str(error) looks it up."""
+    """`reason`: the MQTT reason code (int), or None. `said`: the server's Reason String (str) as it came, or None; in
+    str(error) it is printable. `props`: the properties (bytes; props.decode() makes a dict) of the CONNACK or
+    DISCONNECT that said no. text: a str; or, as in this library, the number of one in texts.py, or a tuple of that
+    and its values: str(error) looks it up."""
 
     server = None  # the Server Reference (str), where the broker sends us elsewhere (0x9C, 0x9D)
     props = b""
@@ -72,6 +73,7 @@ class PeerError(MQTTError):
     code = 0x82
 
     # The reason of the one made last: the engine parts with it. `except ... as e` would put its frame on the heap.
+    # Whoever makes or catches one that is not the broker's in this connection clears it.
     latest = 0
 
     def __init__(self, text, reason=None, said=None):

@@ -1,7 +1,14 @@
 """A message received, and which handlers get it (MQTT 5.0, 3.3.4, 4.7)."""
 
+from micropython import const
+
 from .codec import field, find, properties, skip, topic, utf8, vbi, vbi_size
 from .errors import MalformedPacket, ProtocolError, Reject
+
+# Texts of errors: see texts.py.
+_PUBLISH_FLAGS = const(76)
+_WILDCARD = const(77)
+_NEVER_SENT = const(78)
 
 
 def matches(filter, buf, i, end):
@@ -55,7 +62,7 @@ class Message:
         self.retain = header & 1 == 1
         self.dup = header & 8 == 8
         if self.qos == 3 or (self.dup and not self.qos):  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
-            raise MalformedPacket("PUBLISH flags")
+            raise MalformedPacket(_PUBLISH_FLAGS)
 
     def is_usual(self, s, header, n):
         """Whether it is one for subscription `s` alone, without further properties, at QoS 0 or 1: then it is parsed,
@@ -99,7 +106,7 @@ class Message:
             i += 1
         self.topic_end = i = field(self.buf, 0, n, True)
         if i > 2 and not topic(self.buf, 2, i):  # [MQTT-3.3.2-2]; empty: with an alias
-            raise ProtocolError("PUBLISH to a topic with a wildcard", 0x90)
+            raise ProtocolError(_WILDCARD, 0x90)
         return i
 
     def parse_props(self, i, n):
@@ -168,7 +175,7 @@ class Message:
         i = self.props_start
         while i < self.start:
             if self.buf[i] == 0x0B and vbi(self.buf, i + 1, self.start) > n:
-                raise ProtocolError("a subscription identifier that was never sent")
+                raise ProtocolError(_NEVER_SENT)
             i = skip(self.buf, i)
 
     def by_number(self, session):

@@ -10,7 +10,7 @@ from micropython import const
 
 from .codec import check, find, put_data, put_vbi, text, vbi_size
 from .codec import topic as topic_name
-from .errors import MQTTError, ResourceError, wrong
+from .errors import PeerError, ResourceError, wrong
 from .session import PUBACK, PUBCOMP, PUBREC
 
 # Texts of errors: see texts.py.
@@ -102,6 +102,7 @@ class Packets:
 
     def reset(self):
         """Before a new connection: nothing to write."""
+        PeerError.latest = 0  # of a Server Reference that was none
         self.out = self.tx
         self.off = self.left = 0
         self.tail = None  # the payload that did not fit: written after `out`, from the caller's own bytes
@@ -239,7 +240,8 @@ class Packets:
             props = encode(**props)
         try:
             check(props, 0, len(props), packet)
-        except MQTTError as e:
+        except PeerError as e:
+            PeerError.latest = 0  # the caller's mistake
             raise wrong(e.args[0], ValueError, "props: ")
         if packet == 3:
             # [MQTT-3.3.4-6]; aliases are given by themselves, and two hands would mix them up

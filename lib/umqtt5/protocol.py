@@ -31,6 +31,14 @@ _MAX_PACKET = const(57)
 _SESSION_EXPIRY = const(58)
 _REAUTH_EVERY = const(59)
 _OWN_ARGUMENT = const(60)
+_WRONG_REASON = const(94)
+_BEHIND = const(95)
+_QOS_ABOVE = const(96)
+_NO_RETAIN = const(97)
+_TOO_MANY_REQUESTS = const(98)
+_NOT_A_CLIENTS = const(99)
+_REFERENCE = const(100)
+_EXPIRY_0 = const(101)
 
 # The reasons that a server may give (3.4.2.1, 3.5.2.1; 3.6.2.1, 3.7.2.1).
 _PUB_REASONS = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
@@ -159,12 +167,12 @@ class Engine(Login):
         pid = self._pid(0, n)
         reason = rx[2] if n > 2 else 0
         if reason not in (_PUB_REASONS if packet < 6 else _REL_REASONS):
-            raise ProtocolError("reason 0x%02X in a packet of type %d" % (reason, packet))
+            raise ProtocolError((_WRONG_REASON, reason, packet))
         self.said_reason = reason
         self.answer_props = b""
         if n > 3:
             if properties(rx, 3, n, packet) != n:
-                raise MalformedPacket("a packet with something behind its properties")
+                raise MalformedPacket(_BEHIND)
             self._keep_props(3, n)
         return pid
 
@@ -235,9 +243,9 @@ class Engine(Login):
             self._ready_for_use()
         if self.out_flags:
             if not 0 <= self.out_flags >> 1 <= self.max_qos:  # [MQTT-3.2.2-11]
-                raise ValueError("qos=%d; the broker takes up to %d" % (self.out_flags >> 1, self.max_qos))
+                raise wrong((_QOS_ABOVE, self.out_flags >> 1, self.max_qos))
             if self.out_flags & 1 and not self.retain_available:  # [MQTT-3.2.2-14]
-                raise ValueError("retain: the broker does not keep messages")
+                raise wrong(_NO_RETAIN)
         if type(self.out_topic) is not bytes or self.out_topic not in self.topics_ok:
             self.out_topic = self.topic(self.out_topic)
         if type(self.out_msg) is not bytes and isinstance(self.out_msg, str):
@@ -254,7 +262,7 @@ class Engine(Login):
         s = self.session
         i = s.take(state)
         if i < 0:
-            raise ResourceError("too many packets in flight: receive_maximum=%d" % s.size)
+            raise ResourceError((_TOO_MANY_REQUESTS, s.size))
         try:
             self.put_request(header, s.pid[i], filter, props, options)
         except Exception:
@@ -271,17 +279,17 @@ class Engine(Login):
         CONNECT's. Allocates."""
         self._ready_for_use()
         if reason not in _OUR_DISCONNECTS:
-            raise ValueError("disconnect: 0x%02X is not a client's to say" % reason)
+            raise wrong((_NOT_A_CLIENTS, reason))
         props = self.properties(props, 14)
         if find(props, 0, len(props), 0x1C) >= 0:
-            raise ValueError("props: a server reference in a client's DISCONNECT")
+            raise wrong(_REFERENCE)
         if session_expiry is not None:
             from .props import encode
 
             props = self.properties(props + encode(session_expiry_interval=session_expiry), 14)
         i = find(props, 0, len(props), 0x11)
         if i >= 0 and u32(props, i) and not self.expiry:  # [MQTT-3.1.2-23], 3.14.2.2.2
-            raise ValueError("session_expiry: CONNECT said 0, and only 0 can follow it")
+            raise wrong(_EXPIRY_0)
         self.ack_count = 0
         self.ping_due = False
         self.resend = -1

@@ -124,6 +124,7 @@ class Reader(Packets):
         self.in_handler = False
         if self.state == CONNECTING or (self.state == UP and not self.handler_raised):
             self._failed(PeerError.latest or 0x80 if self.parting is None else self.parting)
+        PeerError.latest = 0
 
     def _got(self, n):
         if self.part == _BODY:
@@ -321,7 +322,6 @@ class Reader(Packets):
         self.prepared = None
         self.exchange = None
         self.parting = parting
-        PeerError.latest = 0
 
     def _silent(self, what):
         self._failed(0)  # nobody would hear it

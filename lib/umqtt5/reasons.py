@@ -53,8 +53,8 @@ def name(reason):
 
 
 def describe(error):
-    """The text of an MQTTError or Disconnected: its own (see texts.py), the code and its name, what the broker says,
-    the method, and the usual cause."""
+    """The text of an MQTTError or Disconnected: its own (see texts.py), the code and its name, what the broker says
+    (made printable), the method, and the usual cause."""
     text = error.args[-1]
     if not isinstance(text, str):
         from .texts import text as found
@@ -64,8 +64,12 @@ def describe(error):
     if reason is not None:
         # "CONNACK 0x87 Not authorized (the broker says: ...)"
         text = "%s 0x%02X %s" % (text, reason, name(reason))
-    if error.said:
-        text = "%s (the broker says: %s)" % (text, error.said)
+    said = error.said
+    if said:
+        for c in said:
+            if ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0:  # it could draw on a terminal, or forge a line of a log
+                said = said.replace(c, "?")
+        text = "%s (the broker says: %s)" % (text, said)
     method = getattr(error, "method", None)
     if method:
         text = method + ": " + text

@@ -5,11 +5,21 @@ publish() and pubrel() are entries of Engine.handlers. After the loading nothing
 says so.
 """
 
+from micropython import const
+
 from .codec import find, u16, vbi
 from .errors import ProtocolError, Reject, ResourceError
 from .message import Message
 from .reader import UP
 from .subscribe import suback
+
+# Texts of errors: see texts.py.
+_UNASKED = const(79)
+_NO_TOPIC_NO_ALIAS = const(80)
+_ALIAS_ABOVE = const(81)
+_ALIAS_NEW = const(82)
+_NEEDS_RX_START = const(83)
+_TOO_MANY = const(84)
 
 
 def begin(e):
@@ -76,7 +86,7 @@ def _publish_any(e, m, n):
     if e.size > n:
         return _oversized(e, m.qos, pid)
     if m.qos > e.max_qos and e.known_session and not m.solicited(e.session.subscriptions):  # 3.3.4
-        raise ProtocolError("a message that nobody asked for, above the maximum QoS", 0x9B)
+        raise ProtocolError(_UNASKED, 0x9B)
     if m.qos == 2:
         return _publish2(e, pid)
     n = e.head[0]
@@ -161,18 +171,18 @@ def check_publish(e, m):
     if i >= 0:
         _alias(e, m, u16(e.rx, i))
     elif m.topic_end == 2:
-        raise ProtocolError("PUBLISH with neither topic nor alias")
+        raise ProtocolError(_NO_TOPIC_NO_ALIAS)
     if e.known_session:
         m.check_numbers(e.session.top_id)
 
 
 def _alias(e, m, ident):  # 3.3.2.3.4
     if ident > e.alias_maximum:
-        raise ProtocolError("topic alias %d, topic_alias_maximum is %d" % (ident, e.alias_maximum), 0x94)
+        raise ProtocolError((_ALIAS_ABOVE, ident, e.alias_maximum), 0x94)
     if m.topic_end > 2:
         e.topics[ident] = m.topic
     elif e.topics[ident] is None:
-        raise ProtocolError("a topic alias that was never given a topic")
+        raise ProtocolError(_ALIAS_NEW)
     else:
         m.topic_buf = e.topics[ident]
         m.topic_start = 0
@@ -183,7 +193,7 @@ def must_fit(e, n):
     """Of a message that is too large the start must be there; with four bytes to spare, for a length."""
     if n + 4 > len(e.rx):
         e.parting = 0x95
-        raise ResourceError("a message with topic and properties needs rx_size=%d" % (n + 4), 0x95)
+        raise ResourceError((_NEEDS_RX_START, n + 4), 0x95)
 
 
 def props_must_fit(e, i, n):
@@ -213,4 +223,4 @@ def owe(e, n):
     ends."""
     e.owed += n
     if e.owed > e.session.size + e.grace:
-        raise ProtocolError("more than receive_maximum=%d unacknowledged messages" % e.session.size, 0x93)
+        raise ProtocolError((_TOO_MANY, e.session.size), 0x93)

@@ -21,7 +21,8 @@ def follow(engine, where):
             raise ProtocolError(_SERVER_REFERENCE)
         port = int(digits)
     host = host.strip("[]")
-    if not host:
-        raise ProtocolError(_SERVER_REFERENCE)
+    for c in host or "\0":
+        if ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0:  # no host's; an OSError's text would show it
+            raise ProtocolError(_SERVER_REFERENCE)
     where = host, port, where[2] and (where[2][0], host)
     return where, where if reason == 0x9D else None

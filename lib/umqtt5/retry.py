@@ -9,7 +9,11 @@ from micropython import const
 from os import urandom
 from time import ticks_diff
 
-from .errors import AuthError, MQTTError, NotProven, PeerError, ResourceError
+from .errors import AuthError, MQTTError, NotProven, PeerError, ResourceError, wrong
+
+# Texts of errors: see texts.py.
+_NO_SSL = const(103)
+_NO_SERVER = const(104)
 
 # What verdict() says of an error.
 RETRY = const(0)  # the network or the broker's state: it may work in a second
@@ -88,10 +92,10 @@ def brokers(server, port, ssl, ssl_params):
     if ssl:
         from .tls import context
     elif ssl_params:
-        raise ValueError("ssl_params without ssl=True")
+        raise wrong(_NO_SSL)
     for where in (server,) if isinstance(server, str) else server:
         host, own = (where, 0) if isinstance(where, str) else where
         found.append((host, own or port or (8883 if ssl else 1883), context(ssl, ssl_params, host) if ssl else None))
     if not found:
-        raise ValueError("server: an empty list")
+        raise wrong(_NO_SERVER)
     return found

@@ -1,8 +1,26 @@
 # secrets.json -> the keyword arguments of an MQTTClient: MQTTClient(**load("secrets.json")).
 # tools/provision.py writes the file. The one place of umqtt5 that knows usasl: by name, lazily.
 # Must never: put a value of the file into an error text (names only), fill in something that is missing.
+from micropython import const
+
 import json
 from errno import ENOENT
+
+from .errors import wrong
+
+# Texts of errors: see texts.py. Their values are names and paths.
+_NOT_JSON = const(109)
+_FORMAT = const(110)
+_UNKNOWN_METHOD = const(111)
+_NO_OBJECT = const(112)
+_WRONG_TYPE = const(113)
+_MISSING = const(114)
+_UNKNOWN_NAME = const(115)
+_QUIRK = const(116)
+_QUIRK_NOT_FOR = const(117)
+_AUTH = const(118)
+_KEYS = const(119)
+_NOT_BASE64 = const(120)
 
 # Authentication Methods; beside them any other, with a token.
 METHODS = ("SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", "DIGEST-MD5")
@@ -66,10 +84,10 @@ def read(path):
     except ValueError:
         secrets = None  # CPython's error would carry the file's text
     if secrets is None:
-        raise ValueError(path + ": not JSON: provision and flash again")
+        raise wrong((_NOT_JSON, path))
     _check(path, secrets, _FILE)
     if secrets["format"] != 1:
-        raise ValueError(path + ": format: not 1: provision again with the tools of this version")
+        raise wrong((_FORMAT, path))
     if "wifi" in secrets:
         _check(path, secrets["wifi"], _WIFI, "wifi.")
     _check(path, secrets["mqtt"], _MQTT, "mqtt.")
@@ -79,7 +97,7 @@ def read(path):
     if "token" in auth:
         _check(path, auth, _TOKEN, "auth.")
     elif "method" in auth and auth["method"] not in METHODS:
-        raise ValueError(path + ": auth.method: unknown; one of " + ", ".join(METHODS) + ", or any with auth.token")
+        raise wrong((_UNKNOWN_METHOD, path, ", ".join(METHODS)))
     elif auth.get("method") == "DIGEST-MD5":
         _check(path, auth, _DIGEST, "auth.")
     else:
@@ -90,7 +108,7 @@ def read(path):
 def _check(path, found, expected, prefix=""):
     """Has the dict `found` exactly the names of `expected`, with values of its types?"""
     if not isinstance(found, dict):
-        raise ValueError(path + ": " + (prefix[:-1] or "the whole") + ": not an object {...}")
+        raise wrong((_NO_OBJECT, path, prefix[:-1] or "the whole"))
     known = []
     for name in expected.split():
         kind = {"#": int, "{": dict, "[": list}.get(name[0], str)
@@ -102,18 +120,18 @@ def _check(path, found, expected, prefix=""):
             value = found[name]
             # A bool is an int.
             if not isinstance(value, kind) or isinstance(value, bool):
-                raise ValueError(path + ": " + prefix + name + ": wrong type")
+                raise wrong((_WRONG_TYPE, path, prefix, name))
         elif not optional:
-            raise ValueError(path + ": " + prefix + name + ": missing")
+            raise wrong((_MISSING, path, prefix, name))
     for name in found:
         if name not in known:
-            raise ValueError(path + ": " + prefix + name + ": unknown name")
+            raise wrong((_UNKNOWN_NAME, path, prefix, name))
 
 
 def find(method, quirk=None):
     """The class of one of METHODS, loaded now. ValueError: no such quirk, or none of this method."""
     if quirk is not None and quirk not in QUIRKS:
-        raise ValueError("quirk: unknown; one of " + ", ".join(QUIRKS))
+        raise wrong((_QUIRK, ", ".join(QUIRKS)))
     if method == "DIGEST-MD5":
         module, name = "usasl.digest_md5", "DigestMD5"
     else:
@@ -121,7 +139,7 @@ def find(method, quirk=None):
         name = "Scram" + method[6:].replace("-", "")  # ScramSHA256
     found = getattr(__import__(module, None, None, (name,)), name, None)
     if not found:  # EMQX has no SCRAM-SHA-1
-        raise ValueError("quirk: not for " + method)
+        raise wrong((_QUIRK_NOT_FOR, method))
     return found
 
 
@@ -141,7 +159,7 @@ def mechanism(path, auth):
             return Token(method, arguments.pop("token").encode(), **arguments)
         return find(method, quirk)(**arguments)
     except ValueError as e:
-        raise ValueError(path + ": auth: " + str(e))
+        raise wrong((_AUTH, path, e))
 
 
 def _keys(path, entries):
@@ -154,7 +172,7 @@ def _keys(path, entries):
         client_key = _unb64(path, entry, "client_key", prefix)
         keys.append((salt, entry["iterations"], client_key, _unb64(path, entry, "server_key", prefix)))
     if not 1 <= len(keys) <= 2:
-        raise ValueError(path + ": auth.keys: one or two entries, not " + str(len(keys)))
+        raise wrong((_KEYS, path, len(keys)))
     return keys
 
 
@@ -164,4 +182,4 @@ def _unb64(path, values, name, prefix):
     try:
         return unb64(values[name].encode())
     except ValueError:
-        raise ValueError(path + ": " + prefix + name + ": not base64")
+        raise wrong((_NOT_BASE64, path, prefix, name))

@@ -10,13 +10,17 @@ from micropython import const
 from errno import ECONNABORTED, ECONNRESET, EHOSTUNREACH, ETIMEDOUT
 from time import ticks_add, ticks_diff, ticks_ms
 
-from .errors import Disconnected, Refused
+from .errors import Disconnected, Refused, wrong
 from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for it, at umqtt's place
 from .packets import again, may_publish, refill
 from .protocol import Engine
 from .reader import FAILED, UP
 from .session import DONE
 from .transport import POLLIN, POLLOUT, addresses, connected, poller, start
+
+# Texts of errors: see texts.py.
+_IN_HANDLER = const(102)
+_NO_SSL = const(103)
 
 _TLS = "TLS handshake"
 _SLICE = const(50)  # ms between two calls of on_wait()
@@ -74,7 +78,7 @@ class MQTTClient:
 
             self._tls = context(ssl, ssl_params, server)
         elif ssl_params:
-            raise ValueError("ssl_params without ssl=True")
+            raise wrong(_NO_SSL)
         self._engine = Engine(client_id, user, password, keepalive, **options)
         self._pull = self._engine.pull  # bound once, and found at once
         self._poll = None
@@ -102,7 +106,7 @@ class MQTTClient:
         deadline: ETIMEDOUT), Refused, AuthError, NotProven, PeerError."""
         e = self._engine
         if e.in_handler:
-            raise RuntimeError("not inside a message handler")
+            raise wrong(_IN_HANDLER, RuntimeError)
         self._close()
         if self._requests:
             self._requests.subscribed = None
@@ -374,7 +378,7 @@ class MQTTClient:
 
     def _outside(self):
         if self._engine.in_handler:
-            raise RuntimeError("not inside a message handler")
+            raise wrong(_IN_HANDLER, RuntimeError)
         self._engine._ready_for_use()
 
     def _open(self, where, deadline):

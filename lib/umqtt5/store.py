@@ -27,9 +27,13 @@ It must never let a write fail silently: StoreError, and no packet goes out, nor
 from micropython import const
 
 from .codec import put_vbi, u16, u32, vbi, vbi_size
-from .errors import MQTTError
+from .errors import MQTTError, wrong
 from .log import Log
 from .session import PUBACK, PUBCOMP, PUBREC, Session
+
+# Texts of errors: see texts.py.
+_HAS_A_CLIENT = const(107)
+_NOT_KEPT = const(108)
 
 # Kinds of records; what their bodies are.
 _PUBLISH = const(3)  # packet identifier (2), message: the slot is taken
@@ -203,7 +207,7 @@ class Store:
     def session(self, size):
         """The engine's session, with all that the last life of this device left in flight."""
         if self._session:
-            raise ValueError("store: it has a client already")
+            raise wrong(_HAS_A_CLIENT)
         s = self._session = StoredSession(size, self)
         self._slots = self._received = None
         return s
@@ -320,7 +324,7 @@ class Store:
             self._error(e)
 
     def _error(self, e):
-        raise StoreError("store: %s: %s; is the flash full?" % (self.log.path, e))
+        raise StoreError((_NOT_KEPT, self.log.path, e))
 
 
 class StoredSession(Session):

@@ -4,9 +4,24 @@ Loaded with the first subscription, together with receive.py: a client that only
 but for the answers.
 """
 
+from micropython import const
+
 from .codec import find, properties, put_vbi, text, vbi_size
-from .errors import ProtocolError
+from .errors import ProtocolError, wrong
 from .session import SUBACK, UNSUBACK
+
+# Texts of errors: see texts.py.
+_NO_FILTER = const(85)
+_SUB_OPTIONS = const(86)
+_NO_LOCAL = const(87)
+_SUB_ID = const(88)
+_SECOND_ID = const(89)
+_NO_SHARED = const(90)
+_NO_WILDCARDS = const(91)
+_ONE_REASON = const(92)
+_SUB_UNKNOWN = const(93)
+_WRONG_REASON = const(94)
+_IN_HANDLER = const(102)
 
 # The reasons that a server may give (3.9.3, 3.11.3).
 _SUB_REASONS = b"\x00\x01\x02\x80\x83\x87\x8f\x91\x97\x9e\xa1\xa2"
@@ -30,7 +45,7 @@ def check_filter(raw):
         if level == b"#" and i + 1 < len(levels):  # [MQTT-4.7.1-1]
             good = False
     if not good:
-        raise ValueError("not a topic filter")
+        raise wrong(_NO_FILTER)
     return filter
 
 
@@ -65,9 +80,9 @@ def subscription(topic, qos, handler, ident, no_local, retain_as_published, reta
     ValueError."""
     filter = check_filter(topic)
     if not 0 <= qos <= 2 or not 0 <= retain_handling <= 2:
-        raise ValueError("subscribe: qos or retain_handling not 0..2")
+        raise wrong(_SUB_OPTIONS)
     if no_local and filter.startswith(b"$share/"):
-        raise ValueError("no_local with a shared subscription")  # [MQTT-3.8.3-4]
+        raise wrong(_NO_LOCAL)  # [MQTT-3.8.3-4]
     options = qos | (4 if no_local else 0) | (8 if retain_as_published else 0) | retain_handling << 4
     return Subscription(ident, filter, handler, options, props)
 
@@ -81,13 +96,13 @@ def send_subscribe(e, s):
     _may_request(e)
     f = s.filter
     if not 0 <= s.id <= 268435455:
-        raise ValueError("id: 1..268435455")
+        raise wrong(_SUB_ID)
     if s.id and find(s.props, 0, len(s.props), 0x0B) >= 0:
-        raise ValueError("props: a subscription identifier, beside id or a handler")
+        raise wrong(_SECOND_ID)
     if f.startswith(b"$share/") and not e.shared:
-        raise ValueError("the broker has no shared subscriptions")
+        raise wrong(_NO_SHARED)
     if not e.wildcards and (b"+" in f or b"#" in f):
-        raise ValueError("the broker has no wildcard subscriptions")
+        raise wrong(_NO_WILDCARDS)
     if not e.identifiers:
         s.set_id(0)  # [MQTT-3.2.2.3.12]
     props = s.props
@@ -108,7 +123,7 @@ def send_unsubscribe(e, filter, props):
 def _may_request(e):
     e._ready_for_use()
     if e.in_handler:
-        raise RuntimeError("not inside a message handler: it would wait")
+        raise wrong(_IN_HANDLER, RuntimeError)
     e.receiving()
 
 
@@ -119,12 +134,12 @@ def suback(e, n):
     t = e.head[0] >> 4
     i = properties(rx, 2, n, t)
     if n - i != 1:  # we never ask for more than one filter in a packet
-        raise ProtocolError("a SUBACK or UNSUBACK without exactly one reason")
+        raise ProtocolError(_ONE_REASON)
     slot = e.session.find(pid, SUBACK if t == 9 else UNSUBACK)
     if slot < 0:
-        raise ProtocolError("a SUBACK or UNSUBACK for a packet identifier not in use")
+        raise ProtocolError(_SUB_UNKNOWN)
     if rx[i] not in (_SUB_REASONS if t == 9 else _UNSUB_REASONS):
-        raise ProtocolError("reason 0x%02X in a packet of type %d" % (rx[i], t))
+        raise ProtocolError((_WRONG_REASON, rx[i], t))
     e.answer_props = b""
     e._keep_props(2, i)
     e.session.answered(slot, rx[i])

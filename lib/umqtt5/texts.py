@@ -94,6 +94,57 @@ _TEXTS = {
     74: "the outbox is full: count=%d, size=%d",
     # errors
     75: "Reject: 0x%02X is not for a PUBACK",
+    # message, receive: messages in (3.3, 3.4.2, 4.9)
+    76: "PUBLISH flags: QoS 3, or DUP at QoS 0",
+    77: "PUBLISH to a topic with a wildcard",
+    78: "a subscription identifier that was never sent",
+    79: "a message that nobody asked for, above the maximum QoS",
+    80: "PUBLISH with neither topic nor alias",
+    81: "topic alias %d, topic_alias_maximum is %d",
+    82: "a topic alias that was never given a topic",
+    83: "a message with topic and properties needs rx_size=%d",
+    84: "more than receive_maximum=%d unacknowledged messages",
+    # subscribe (3.8 to 3.11)
+    85: "not a topic filter",
+    86: "subscribe: qos or retain_handling not 0..2",
+    87: "no_local with a shared subscription",
+    88: "id: 1..268435455",
+    89: "props: a subscription identifier, beside id or a handler",
+    90: "the broker has no shared subscriptions",
+    91: "the broker has no wildcard subscriptions",
+    92: "a SUBACK or UNSUBACK without exactly one reason",
+    93: "a SUBACK or UNSUBACK for a packet identifier not in use",
+    # protocol: acknowledgements (3.4 to 3.7), and what the application does
+    94: "reason 0x%02X in a packet of type %d",
+    95: "a packet with something behind its properties",
+    96: "qos=%d; the broker takes up to %d",
+    97: "retain: the broker does not keep messages",
+    98: "too many packets in flight: receive_maximum=%d",
+    99: "disconnect: 0x%02X is not a client's to say",
+    100: "props: a server reference in a client's DISCONNECT",
+    101: "session_expiry: CONNECT said 0, and only 0 can follow it",
+    # the drivers: simple, aio and what they use
+    102: "not inside a message handler: it would wait",
+    103: "ssl_params without ssl=True",
+    104: "server: an empty list",
+    105: "dropped from the outbox: it was full",
+    106: "dropped: the outbox is full",
+    # store
+    107: "store: it has a client already",
+    108: "store: %s: %s; is the flash full?",
+    # secrets
+    109: "%s: not JSON: provision and flash again",
+    110: "%s: format: not 1: provision again with the tools of this version",
+    111: "%s: auth.method: unknown; one of %s, or any with auth.token",
+    112: "%s: %s: not an object {...}",
+    113: "%s: %s%s: wrong type",
+    114: "%s: %s%s: missing",
+    115: "%s: %s%s: unknown name",
+    116: "quirk: unknown; one of %s",
+    117: "quirk: not for %s",
+    118: "%s: auth: %s",
+    119: "%s: auth.keys: one or two entries, not %d",
+    120: "%s: %s%s: not base64",
 }
 
 
