@@ -159,9 +159,10 @@ class Connection:
                 grace = time.monotonic() + 0.3
             if grace and time.monotonic() > grace:
                 self.ended = "left open"
-                return
+                break
             try:
                 self._receive(min(end, time.monotonic() + 0.05))
+                grace = None  # what it had sent before is still on its way
             except Unexpected:
                 pass
         if self._buffer:

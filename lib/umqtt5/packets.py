@@ -391,11 +391,12 @@ class Packets:
         self.left = n
         # Will the next one to this topic look the same? Not before its alias stands for it; and at QoS > 0 a store
         # must know of it first.
-        if n < 130 and not (self.out_props or self.pending or (self.out_flags & 6 and self.store)):
-            if not topic or not self.alias_limit or len(topic) < 4:
-                self.prepared = self.out_topic
-                self.prepared_flags = self.out_flags
-                self.prepared_at = at
+        if self.out_props or self.pending or n >= 130 or (self.out_flags & 6 and self.store):
+            return
+        if not topic or not self.alias_limit or len(topic) < 4:
+            self.prepared = self.out_topic
+            self.prepared_flags = self.out_flags
+            self.prepared_at = at
 
     def _put_props(self, i):
         """The properties of the PUBLISH, which has some: the index behind them."""
