@@ -11,6 +11,7 @@ has closed, or connects anew without having closed ("left open"). Silence is a s
 here waits without a deadline.
 """
 
+import contextlib
 import select
 import socket
 import struct
@@ -160,11 +161,11 @@ class Connection:
             if grace and time.monotonic() > grace:
                 self.ended = "left open"
                 break
-            try:
+            before = len(self._buffer), len(self.received)
+            with contextlib.suppress(Unexpected):
                 self._receive(min(end, time.monotonic() + 0.05))
-                grace = None  # what it had sent before is still on its way
-            except Unexpected:
-                pass
+            if before != (len(self._buffer), len(self.received)):
+                grace = None  # what it has sent before it connected anew is still on its way
         if self._buffer:
             self.broken = self.broken or f"the client's last packet was cut off ({len(self._buffer)} bytes)"
 
