@@ -181,7 +181,9 @@ class Reader(Packets):
             if left <= 0:
                 self._silent("the rest of a packet")
         if self.keepalive and self.state == UP:
-            left = min(left, self._keep_alive(now, quiet))
+            quiet = self._keep_alive(now, quiet)
+            if quiet < left:
+                return quiet
         return left
 
     def _keep_alive(self, now, quiet):
@@ -193,7 +195,8 @@ class Reader(Packets):
             return ms
         # A little early: the interval must not exceed the keep alive [MQTT-3.1.2-20]. Nothing received for so long
         # asks for a ping too, or a board that publishes QoS 0 into a black hole never notices.
-        ms -= ms // 16 + max(quiet, ticks_diff(now, self.last_tx))
+        sent = ticks_diff(now, self.last_tx)
+        ms -= ms // 16 + (sent if sent > quiet else quiet)
         if ms > 0:
             return ms
         self.ping(now)

@@ -534,7 +534,8 @@ class MQTTClient:
             left = ticks_diff(deadline, now) + self._spent
             if left <= 0:
                 raise OSError(ETIMEDOUT, self._doing)
-            ms = min(ms, left)
+            if left < ms:
+                ms = left
         if not ms and self._engine.auth_busy():
             self._step()
             return
