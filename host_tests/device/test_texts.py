@@ -40,7 +40,22 @@ def test_an_error_that_is_caught_and_not_printed_loads_none():
     w = Wire().up()
     error = raises(MalformedPacket, w.feed, b"\x30\x02\x00\x09")
     assert not loaded(), loaded()
-    assert "0x81 Malformed Packet" in str(error) and len(loaded()) == 2
+    assert "0x81 Malformed Packet" in str(error) and loaded() == ["umqtt5.reasons"]
+
+
+def test_after_an_error_the_texts_are_gone_again():
+    def free():
+        gc.collect()
+        gc.collect()
+        return gc.mem_free()
+
+    raises(ValueError, text, "a\0", "topic")  # names that are new are there to stay
+    before = free()
+    for _ in range(10):
+        error = raises(ValueError, text, "a\0", "topic")
+        assert str(error).startswith("topic: not UTF-8")
+    error = None
+    assert not loaded() and before - free() < 100, (loaded(), before, free())
 
 
 def test_no_room_for_the_texts():
