@@ -38,24 +38,21 @@ def begin(e):
 def publish(e, n):  # 3.3
     m = e.message
     s = e.session.usual
-    if s is m.like and e.head[0] == m.header and e.size == n >= m.start and not e.rx.find(m.same, 0, len(m.same)):
-        # As the last one but for its payload; at QoS 1 its properties are still to be looked at.
-        if not m.qos:
-            m.end = n
-            n = m.header
-            _hand(e, s.handler or e.to_callback)
-            return n
-        if m.has_tail(s.tail):
-            m.end = n
-            return _publish1_usual(e, m, s.handler or e.to_callback)
-    elif s is not None and e.size == n and m.is_usual(s, e.head[0], n):
-        if m.qos:
-            return _publish1_usual(e, m, s.handler or e.to_callback)
-        n = m.header
-        _hand(e, s.handler or e.to_callback)
-        return n
-    m.begin(e.head[0])
-    return _publish_any(e, m, n)
+    if (
+        s is m.like
+        and e.head[0] == m.header
+        and e.size == n >= m.start
+        and not e.rx.find(m.same, 0, len(m.same))
+        and (not m.qos or m.has_tail(s.tail))
+    ):
+        m.end = n  # as the last one but for its payload: the rest of `m` holds already
+    elif s is None or e.size != n or not m.is_usual(s, e.head[0], n):
+        m.begin(e.head[0])
+        return _publish_any(e, m, n)
+    if m.qos:
+        return _publish1_usual(e, m, s.handler or e.to_callback)
+    _hand(e, s.handler or e.to_callback)
+    return m.header
 
 
 def _publish1_usual(e, m, handler):

@@ -1,0 +1,139 @@
+# The short ways of a message that looks like the one before, and of a publish that does: whatever comes, or is
+# published, the outcome is that of the long way.
+# runs under CPython too
+from umqtt5.session import DONE
+from umqtt5.subscribe import Subscription
+from wire import Wire, packet, publish
+
+TOPICS = (b"house/kitchen", b"house/cellar", b"house/kitche", b"house/+", b"ho")
+PAYLOADS = (b"", b"1", b"\x02\x0b\x01", b'{"t": 21.5}', b"x" * 90, b"y" * 140)
+
+
+def pick(rng, values):
+    return values[rng % len(values)]
+
+
+class Numbers:
+    """Random numbers, the same ones with the same seed on every interpreter."""
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def __call__(self, n):
+        self.seed = (self.seed * 1103515245 + 12345) & 0x7FFFFFFF
+        return (self.seed >> 12) % n
+
+
+def one_message(rng):
+    """A PUBLISH: mostly like others, sometimes with something wrong or unusual about it."""
+    topic = pick(rng(100), TOPICS[:2]) if rng(6) else pick(rng(100), TOPICS)
+    ident = TOPICS.index(topic) + 1
+    props = bytes((0x0B, ident))
+    if not rng(8):
+        props = pick(rng(100), (b"", b"\x01\x01", b"\x0b\x02", b"\x0b\x01\x0b\x02", b"\x23\0\x01"))
+    qos = rng(3) if rng(4) == 0 else rng(2)
+    flags = (1 if rng(5) == 0 else 0) | (8 if qos and rng(5) == 0 else 0)
+    made = bytearray(publish(topic, pick(rng(100), PAYLOADS), qos, 1 + rng(4), flags, props))
+    fault = rng(60)
+    if fault == 0 and len(made) < 128:  # one byte is another
+        made[2 + rng(len(made) - 2)] = rng(256)
+    elif fault == 1 and len(made) < 128:  # cut off, whole as a packet
+        n = 2 + rng(len(made) - 2)
+        made = made[:n]
+        made[1] = n - 2
+    elif fault == 2:  # other flags
+        made[0] = 0x30 | rng(16)
+    elif fault == 3:
+        made = bytearray(packet(0x62, b"\0" + bytes((1 + rng(4),))))  # PUBREL
+    return bytes(made)
+
+
+def received(seed, short):
+    """All that comes of a random stream of messages, up to its end or the first error."""
+    rng = Numbers(seed)
+    w = Wire(receive_maximum=10, topic_alias_maximum=2).up()
+    out = []
+    s = w.e.session
+
+    def handler(m):
+        out.append((m.topic, m.payload, m.qos, m.retain, m.dup, bytes(m.buf[m.props_start : m.start])))
+
+    w.e.receiving()
+    for i in range(2):
+        s.add(Subscription(i + 1, TOPICS[i], handler, 2, b""))
+    s.add(Subscription(4, TOPICS[3], handler, 2, b""))
+    s.top_id = 4
+    for _ in range(12):
+        data = one_message(rng)
+        if not short:
+            s.usual = None
+        try:
+            w.feed(data)
+        except Exception as e:
+            out.append((type(e).__name__, e.args))
+            break
+    return out, w.messages, w.sent, w.e.owed, w.e.quick
+
+
+def test_a_message_like_the_last_one():
+    taken = 0
+    for seed in range(1500):
+        ours = received(seed, True)
+        assert ours == received(seed, False), (seed, ours, received(seed, False))
+        taken += len(ours[0])
+    assert taken > 9000, taken
+
+
+def published(seed, short):
+    """What goes out of random publishes and answers."""
+    rng = Numbers(seed)
+    w = Wire(receive_maximum=3).up(topic_alias_maximum=rng(2) * 2, receive_maximum=2 + rng(3))
+    e = w.e
+    out = []
+    for _ in range(20):
+        if not short:
+            e.prepared = None
+        if rng(4) == 0:
+            for i in range(len(e.session.state)):  # the oldest answer comes
+                if e.session.state[i] == 1:
+                    pid = e.session.pid[i]
+                    reason = pick(rng(100), (b"", b"\0", b"\x10", b"\x87", b"\0\0"))
+                    w.feed(packet(0x40, bytes((pid >> 8, pid & 255)) + reason))
+                    break
+        topic = pick(rng(4), TOPICS[:2])
+        qos, retain = (rng(2), rng(6) == 0)
+        try:
+            i = again_or_publish(w, topic, pick(rng(100), PAYLOADS), retain, qos)
+            if i >= 0:
+                e.session.release(i)
+            out.append(i)
+        except Exception as x:
+            out.append((type(x).__name__, x.args))
+        w.flush()
+    s = e.session
+    slots = [(s.pid[i], s.state[i], s.topic[i], s.msg[i]) for i in range(len(s.state)) if s.state[i] not in (0, DONE)]
+    return out, w.sent, slots, e.quota, s.sending
+
+
+def again_or_publish(w, topic, msg, retain, qos):
+    """As MQTTClient.publish() does it."""
+    from umqtt5.packets import again, refill
+
+    e = w.e
+    if topic is e.prepared and e.prepared_flags == qos << 1 | (1 if retain else 0):
+        i = again(e, msg) if qos else refill(e, msg)
+        if qos and i >= 0:
+            return i
+        if not qos and i:
+            e.left = i
+            return -1
+    return w.publish(topic, msg, retain, qos)
+
+
+def test_a_publish_like_the_last_one():
+    sent = 0
+    for seed in range(1500):
+        ours = published(seed, True)
+        assert ours == published(seed, False), (seed, ours, published(seed, False))
+        sent += len(ours[1])
+    assert sent > 15000, sent
