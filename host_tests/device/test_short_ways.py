@@ -33,7 +33,7 @@ def one_message(rng):
         props = pick(rng(100), (b"", b"\x01\x01", b"\x0b\x02", b"\x0b\x01\x0b\x02", b"\x23\0\x01"))
     qos = rng(3) if rng(4) == 0 else rng(2)
     flags = (1 if rng(5) == 0 else 0) | (8 if qos and rng(5) == 0 else 0)
-    made = bytearray(publish(topic, pick(rng(100), PAYLOADS), qos, 1 + rng(4), flags, props))
+    made = bytearray(publish(topic, pick(rng(100), PAYLOADS), qos, rng(50) and 1 + rng(4), flags, props))
     fault = rng(60)
     if fault == 0 and len(made) < 128:  # one byte is another
         made[2 + rng(len(made) - 2)] = rng(256)
@@ -89,6 +89,7 @@ def published(seed, short):
     rng = Numbers(seed)
     w = Wire(receive_maximum=3).up(topic_alias_maximum=rng(2) * 2, receive_maximum=2 + rng(3))
     e = w.e
+    e.session.last = pick(rng(100), (0, 250, 65530))
     out = []
     for _ in range(20):
         if not short:
@@ -103,7 +104,8 @@ def published(seed, short):
         topic = pick(rng(4), TOPICS[:2])
         qos, retain = (rng(2), rng(6) == 0)
         try:
-            i = again_or_publish(w, topic, pick(rng(100), PAYLOADS), retain, qos)
+            props = b"\x01\x01" if rng(10) == 0 else None
+            i = again_or_publish(w, topic, pick(rng(100), PAYLOADS), retain, qos, props)
             if i >= 0:
                 e.session.release(i)
             out.append(i)
@@ -115,19 +117,19 @@ def published(seed, short):
     return out, w.sent, slots, e.quota, s.sending
 
 
-def again_or_publish(w, topic, msg, retain, qos):
+def again_or_publish(w, topic, msg, retain, qos, props):
     """As MQTTClient.publish() does it."""
     from umqtt5.packets import again, refill
 
     e = w.e
-    if topic is e.prepared and e.prepared_flags == qos << 1 | (1 if retain else 0):
+    if topic is e.prepared and not props and e.prepared_flags == qos << 1 | (1 if retain else 0):
         i = again(e, msg) if qos else refill(e, msg)
         if qos and i >= 0:
             return i
         if not qos and i:
             e.left = i
             return -1
-    return w.publish(topic, msg, retain, qos)
+    return w.publish(topic, msg, retain, qos, props)
 
 
 def test_a_publish_like_the_last_one():
