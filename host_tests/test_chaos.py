@@ -320,8 +320,8 @@ def test_a_black_hole_is_found(client, way, broker):
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_nothing_leaks(client, broker, passwords):
-    """500 connections later: no more heap than after ten, and no descriptor more. Two blocks of 32 bytes may have come
-    and not gone yet; a block for each connection would be 15 KB."""
+    """500 connections later: no more heap than after ten, and no descriptor more. Two blocks of 32 bytes may have
+    come and not gone yet; a block for each connection would be 15 KB."""
     login = {"user": "device2", "password": passwords["device2"]}
     with Run(client, "reconnects", broker.port, count=500, **login) as run:
         line = run.until("late", 60)
