@@ -6,9 +6,9 @@ import json
 import os
 import sys
 import time
-from binascii import hexlify, unhexlify
 
 import umqtt5.errors as errors
+from as_json import given, plain
 from umqtt5.aio import MQTTClient
 from umqtt5.retry import Backoff
 from usasl.scram import ScramSHA256
@@ -17,29 +17,9 @@ log = []  # what on_event has told: (name, value)
 inbox = []  # what `note` got
 
 
-def plain(value):
-    """A value that JSON can hold: bytes as {"hex": ...}, tuples as lists, exceptions as their names."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return {"hex": str(hexlify(value), "utf-8")}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Exception):
-        return type(value).__name__
-    return repr(value)
-
-
-def given(value):
-    if isinstance(value, dict):
-        if "hex" in value:
-            return unhexlify(value["hex"])
-        return {k: given(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [given(v) for v in value]
-    return value
+def shown(value):
+    """Exceptions as their names."""
+    return type(value).__name__ if isinstance(value, Exception) else repr(value)
 
 
 def note(message):
@@ -123,7 +103,7 @@ async def main():
             break
         answer = {}
         try:
-            answer["result"] = plain(await piece(json.loads(line)))
+            answer["result"] = plain(await piece(json.loads(line)), shown)
         except Exception as e:
             answer["error"] = {
                 "type": type(e).__name__,

@@ -2,36 +2,13 @@
 # same namespace, and says what became of it.
 import json
 import sys
-from binascii import hexlify, unhexlify
 
 import umqtt5.errors as errors
+from as_json import given, plain
 from umqtt5 import MQTTClient
 
 log = []  # what handlers and on_event have noted
 names = {}
-
-
-def plain(value):
-    """A value that JSON can hold: bytes as {"hex": ...}, tuples as lists."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return {"hex": str(hexlify(value), "utf-8")}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return repr(value)
-
-
-def given(value):
-    if isinstance(value, dict):
-        if "hex" in value:
-            return unhexlify(value["hex"])
-        return {k: given(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [given(v) for v in value]
-    return value
 
 
 def note(message):
