@@ -366,22 +366,10 @@ def _early_publish(e, n):
     session; till then its packet identifier is in use at the server, and so it counts against our Receive Maximum
     (4.9). Its identifier is not remembered: when it comes again, it is new. An alias that it sets holds, or later
     messages would refer to nothing."""
-    from .receive import check_publish, must_fit, owe, props_must_fit
+    from .receive import owe, parse
 
-    m = e.message
-    m.begin(e.head[0])
-    if e.size > n:
-        must_fit(e, 2 + (e.rx[0] << 8 | e.rx[1]))
-    i = m.parse_topic(n, e.session.subscriptions)
-    if m.qos:
-        e._pid(i, n)
+    if parse(e, n):
         owe(e, 1)
-        i += 2
-    if e.size > n:
-        props_must_fit(e, i, n)
-    m.parse_props(i, n)
-    if m.topic_end == 2 or m.props_start < m.start:
-        check_publish(e, m)
     e.exchange.missed += 1
     if e.size > n:
         e._drain()

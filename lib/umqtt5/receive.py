@@ -47,7 +47,6 @@ def publish(e, n):  # 3.3
     ):
         m.end = n  # as the last one but for its payload: the rest of `m` holds already
     elif s is None or e.size != n or not m.is_usual(s, e.head[0], n):
-        m.begin(e.head[0])
         return _publish_any(e, m, n)
     if m.qos:
         return _publish1_usual(e, m, s.handler or e.to_callback)
@@ -67,19 +66,29 @@ def _publish1_usual(e, m, handler):
     return m.header
 
 
-def _publish_any(e, m, n):
+def parse(e, n):
+    """Parse and check the PUBLISH in rx[:n], or the start of one that is larger: its packet identifier, 0 at QoS 0.
+    Allocates when an alias gets a new topic."""
+    m = e.message
+    m.begin(e.head[0])
     if e.size > n:
-        must_fit(e, 2 + u16(e.rx, 0))
+        _must_fit(e, 2 + u16(e.rx, 0))
     i = m.parse_topic(n, e.session.subscriptions)
     pid = 0
     if m.qos:
         pid = e._pid(i, n)
         i += 2
     if e.size > n:
-        props_must_fit(e, i, n)
+        _must_fit(e, i)
+        _must_fit(e, vbi(e.rx, i, n) + i)
     m.parse_props(i, n)
     if m.topic_end == 2 or m.props_start < m.start:
-        check_publish(e, m)
+        _check(e, m)
+    return pid
+
+
+def _publish_any(e, m, n):
+    pid = parse(e, n)
     if e.size > n:
         return _oversized(e, m.qos, pid)
     if m.qos > e.max_qos and e.known_session and not m.solicited(e.session.subscriptions):  # 3.3.4
@@ -162,8 +171,8 @@ def _rejected(e):
     return reject.reason
 
 
-def check_publish(e, m):
-    """Topic alias and Subscription Identifiers. Allocates when an alias gets a new topic."""
+def _check(e, m):
+    """Topic alias and Subscription Identifiers."""
     i = find(e.rx, m.props_start, m.start, 0x23)
     if i >= 0:
         _alias(e, m, u16(e.rx, i))
@@ -186,16 +195,11 @@ def _alias(e, m, ident):  # 3.3.2.3.4
         m.topic_end = len(m.topic_buf)
 
 
-def must_fit(e, n):
+def _must_fit(e, n):
     """Of a message that is too large the start must be there; with four bytes to spare, for a length."""
     if n + 4 > len(e.rx):
         e.parting = 0x95
         raise ResourceError((_NEEDS_RX_START, n + 4), 0x95)
-
-
-def props_must_fit(e, i, n):
-    must_fit(e, i)
-    must_fit(e, i + vbi(e.rx, i, n))
 
 
 def _oversized(e, qos, pid):
