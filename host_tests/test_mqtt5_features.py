@@ -222,9 +222,7 @@ def test_message_expiry(broker):
             for expiry in (1, 100):
                 sender.publish("expiry/in", b"%d" % expiry, 2, (0x02, expiry))
             sender.publish("expiry/in", b"END", 2)
-        time.sleep(
-            2.2
-        )  # longer than 1 s, in mosquitto's whole seconds; what waits is the broker's, and cannot be looked at
+        time.sleep(2.2)  # longer than 1 s, in whole seconds: what waits in the broker cannot be looked at
         assert board.get("c.connect(False)") is True
         board.run("until(lambda: log and log[-1][0] == b'END')\nc.disconnect(session_expiry=0)")
         (payload, props), end = board.log()
