@@ -80,6 +80,14 @@ def test_what_machine_code_costs(found):
         assert f"{figure:,}" in shown[shown.index("usasl.thumb, SHA-256") :]
 
 
+def test_from_a_romfs_bytecode_takes_no_heap(found):
+    all_of = {kind: sum(sizes[kind] for sizes in found["modules"].values()) for kind in ("heap", "romfs")}
+    assert all_of["romfs"] < all_of["heap"] / 2
+    for sizes in found["configurations"].values():
+        assert sizes["romfs"].keys() == {"import", "connected", "used"} & sizes.keys()
+        assert all(heap < sizes[step] for step, heap in sizes["romfs"].items())
+
+
 def test_connecting_makes_the_buffers(found):
     tx_and_rx = 256 + 1024
     for name, sizes in found["configurations"].items():
@@ -92,7 +100,7 @@ def test_connecting_makes_the_buffers(found):
 def test_a_reading_is_exact(tmp_path):
     stubs = mpy.compile_files({"replay.py": measure.HERE / "device" / "replay.py"}, tmp_path)
     files = {"/stubs/replay.mpy": stubs["replay.mpy"].read_bytes()}
-    before = BEFORE.format(nonce=b"", answers=[])
+    before = BEFORE.format(mount="", nonce=b"", answers=[])
     steps = [before, "pass", "client = bytearray(1000)", "client = None", "print(sys.maxsize)"]
     heap, _, out = measure._run(files, steps)
     assert out.strip() == str(2**31 - 1)  # 32-bit words

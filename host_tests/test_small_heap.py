@@ -1,5 +1,6 @@
 """A day's work in a small heap: a login by SCRAM with keys, 10,000 messages published at QoS 1 and 10,000 received,
-from .mpy, in the heap that tools/bench/smallest.py states; and the heap is at its end what it was after a hundred.
+from .mpy files and from a ROMFS, in the heaps that tools/bench/smallest.py states; and the heap is at its end what it
+was after a hundred.
 
 What it costs on a board's 32-bit heap: test_size.py.
 """
@@ -25,6 +26,16 @@ def test_a_day_in_the_stated_heap(quiet_broker, lib):
     first, last = smallest.day(quiet_broker, lib, smallest.HEAP, smallest.MESSAGES)
     assert last == first
     assert 0 < first.largest <= first.free < smallest.HEAP * 1024
+
+
+def test_a_day_from_a_romfs(quiet_broker, lib):
+    rom = smallest.image(lib)
+    first, last = smallest.day(quiet_broker, lib, smallest.HEAP_ROMFS, smallest.MESSAGES, rom)
+    assert last == first
+    assert 0 < first.largest <= first.free < smallest.HEAP_ROMFS * 1024
+    # From there it came: in a heap of this size there is no room for it otherwise.
+    with pytest.raises(running.BenchError, match="MemoryError"):
+        smallest.day(quiet_broker, lib, smallest.HEAP_ROMFS, 200)
 
 
 def test_a_heap_too_small_is_noticed(quiet_broker, lib):

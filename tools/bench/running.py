@@ -74,7 +74,7 @@ def run(script, lib, told, heap=None):
 
     lib: the folder of library(). told: text for its standard input. heap: KB; None: MicroPython's default.
     BenchError."""
-    return _run([*(["-X", f"heapsize={heap}K"] if heap else []), "-m", script], lib, told).stdout
+    return _run([*(["-X", f"heapsize={int(heap * 1024)}"] if heap else []), "-m", script], lib, told).stdout
 
 
 def run_counted(script, lib, told):

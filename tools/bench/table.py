@@ -74,7 +74,7 @@ def _rest(found):
         text = f"{one['packets']} packets, {one['bytes']} B, round trips: {one['round trips']}, {one['cpu us']} us"
         rows.append([f"Login by {what}", text, "-"])
     text = f"Smallest heap (8-byte words) for a login by SCRAM with keys and {heap['messages']:,} messages each way"
-    rows.append([text, f"{heap['KB']} KB", f"<= {HEAP_AIM} KB"])
+    rows.append([text, f"{heap['KB']} KB; from a ROMFS {heap['KB romfs']} KB", f"<= {HEAP_AIM} KB"])
     return "And", ["Measured", "here", "aim"], rows
 
 

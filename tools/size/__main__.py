@@ -19,6 +19,7 @@ from tools.size import measure
 
 JSON = measure.BUILD / "size.json"
 _NOTES = (
+    "From ROMFS: where the firmware runs the .mpy files in place, in flash. "
     "Used: with one subscription, after a message sent at QoS 0 and at QoS 1, and one received. "
     "Names: MicroPython's table of interned strings; it grows in leaps of up to 2 KB. umqtt: upstream's files, "
     "measured the same way, in MQTT 3.1.1."
@@ -37,14 +38,16 @@ def tables(found):
     marked = dict(zip("ABCDEFGHIJ", found["configurations"].items(), strict=False))
     rows = []
     for mark, (name, sizes) in marked.items():
-        heap = [_number(sizes.get(key)) for key in ("import", "connected", "used", "names")]
-        rows.append([f"{mark} {name}", _number(sizes["mpy"]), *heap])
-    head = ["Configuration", ".mpy loaded", "heap: imported", "connected", "used", "names"]
+        steps = ("import", "connected", "used")
+        heap = [_number(where.get(step)) for where in (sizes, sizes["romfs"]) for step in steps]
+        rows.append([f"{mark} {name}", _number(sizes["mpy"]), *heap, _number(sizes["names"])])
+    head = ["Configuration", ".mpy loaded", "heap: imported", "connected", "used"]
+    head += ["from ROMFS: imported", "connected", "used", "names"]
     modules = []
     for name, sizes in found["modules"].items():
         where = "".join(mark for mark, (_, c) in marked.items() if name in c["modules"])
-        modules.append([name, _number(sizes["mpy"]), _number(sizes["heap"]), where])
-    total = [_number(sum(sizes[key] for sizes in found["modules"].values())) for key in ("mpy", "heap")]
+        modules.append([name, *[_number(sizes[key]) for key in ("mpy", "heap", "romfs")], where])
+    total = [_number(sum(sizes[key] for sizes in found["modules"].values())) for key in ("mpy", "heap", "romfs")]
     modules.append(["all", *total, ""])
     figures = found["thumb"]
     counted = [
@@ -54,7 +57,7 @@ def tables(found):
     sizes = ", ".join(f"{_number(figures[key])} {text}" for key, text in _THUMB.items())
     return [
         ("Bytes of .mpy, and of a 32-bit heap in all", head, rows),
-        ("Bytes of each module", ["Module", ".mpy", "heap, less names", "loaded in"], modules),
+        ("Bytes of each module", ["Module", ".mpy", "heap, less names", "from ROMFS", "loaded in"], modules),
         (f"usasl.thumb, SHA-256 and PBKDF2 on an RP2040: {sizes}", ["For each", "instructions", "cycles"], counted),
     ]
 

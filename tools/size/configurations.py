@@ -20,6 +20,7 @@ import replay
 os.urandom = replay.urandom
 asyncio.core._io_queue = replay
 sys.path[:] = ["/lib", ".frozen"]
+{mount}
 MQTTClient = ScramSHA256 = load = made = client = seen = heap = job = None
 def nonce():
     return {nonce!r}
@@ -33,6 +34,12 @@ def run():
     asyncio.core._run_iter()  # until all tasks wait
     if not job.done(): raise RuntimeError("replay: the tasks wait for more than was recorded")
 replay.the_socket.load({answers!r})
+"""
+# {mount}: the library in a ROMFS. Its image is on the heap before the first reading; a board has it in its flash.
+MOUNT = """
+import vfs
+image = open("/image", "rb").read()
+vfs.mount(vfs.VfsRom(image), "/lib")
 """
 _CONNECT = """
 if {scram}: sys.modules["usasl.scram"].nonce = nonce

@@ -1,4 +1,5 @@
-"""Measures the library: bytes of .mpy for each module, and the heap it takes on 32 bits, from .mpy.
+"""Measures the library: bytes of .mpy for each module, and the heap it takes on 32 bits: from .mpy files, which are
+loaded into the heap, and from the same files in a ROMFS, where their bytecode runs in place.
 
 The heap is that of MicroPython's WebAssembly build, whose words have 4 bytes, as a board's (x86-64 nearly doubles
 objects). It has no sockets: device/replay.py answers as a real broker did. Counted is what stays after a garbage
@@ -18,8 +19,8 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from tools import mpy, thumb
-from tools.size.configurations import BEFORE, LOADED, USED, configurations
+from tools import mpy, romfs, thumb
+from tools.size.configurations import BEFORE, LOADED, MOUNT, USED, configurations
 
 ROOT = mpy.ROOT
 BUILD = ROOT / "build"
@@ -27,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = BUILD / "node/node_modules/@micropython/micropython-webassembly-pyscript"
 NODE = BUILD / "venv/bin/node"
 UMQTT = BUILD / "vendor/umqtt"  # tools/vendor.py
+_IMAGE = "/image"  # configurations.MOUNT mounts it
 _DEADLINE = 60  # s, for one configuration; it takes less than one
 
 
@@ -38,9 +40,10 @@ def measure():
     """Everything, as a dict for JSON; bytes all of it.
 
     "modules": {"umqtt5.codec": {"mpy": the file, "heap": what its import takes when its own imports are there, less
-    the table of names, whose leaps hit one module or another}}
+    the table of names, whose leaps hit one module or another, "romfs": the same from a ROMFS}}
     "configurations": {name: {"mpy": the files of what is loaded at the end, "import", "connected", "used": heap, each
-    with what came before it, "names": how much of it is the table of names, "modules": names loaded at the end}}
+    with what came before it, "names": how much of it is the table of names, "modules": names loaded at the end,
+    "romfs": {"import", "connected", "used": the same from a ROMFS}}}
     "thumb": tools.thumb.figures(), "versions": of what measured. Raises SizeError, mpy.CompileError."""
     for needed in (NODE, PACKAGE / "micropython.mjs", UMQTT / "simple.py", UMQTT / "robust.py"):
         if not needed.is_file():
@@ -57,11 +60,15 @@ def measure():
             files.update({to + name: path.read_bytes() for name, path in made.items()})
     bytes_of = {name: len(files[f"/lib/{path}".replace(".py", ".mpy")]) for name, path in _order(sources | other)}
     modules = {name: {"mpy": bytes_of[name]} for name, _ in _order(sources)}
-    for name, heap in _one_by_one(files, modules).items():
-        modules[name]["heap"] = heap
+    in_rom = _in_rom(files)
+    for kind, where in (("heap", files), ("romfs", in_rom)):
+        for name, heap in _one_by_one(where, modules).items():
+            modules[name][kind] = heap
     found = {}
     for name, what in configurations().items():
         found[name] = one = _configuration(files, what)
+        rom = _configuration(in_rom, what)
+        one["romfs"] = {step: rom[step] for step in ("import", "connected", "used") if step in rom}
         # A folder without an __init__.py ("umqtt") is a module, but no file.
         one["mpy"] = sum(bytes_of.get(loaded, 0) for loaded in one["modules"])
     return {
@@ -90,9 +97,20 @@ def _order(sources):
     return [(name, paths[name]) for name in graph.static_order()]
 
 
+def _in_rom(files):
+    """The same files, but those of /lib in one image."""
+    lib = {name: data for name, data in files.items() if name.startswith("/lib/")}
+    rest = {name: data for name, data in files.items() if name not in lib}
+    return rest | {_IMAGE: romfs.image({name.removeprefix("/lib/"): data for name, data in lib.items()})}
+
+
+def _before(files, **texts):
+    return BEFORE.format(mount=MOUNT if _IMAGE in files else "", **texts)
+
+
 def _one_by_one(files, modules):
     """{module: heap that its import takes}, in this order, in one interpreter."""
-    steps = [BEFORE.format(nonce=b"", answers=[]), "pass", *[f"__import__({name!r})" for name in modules]]
+    steps = [_before(files, nonce=b"", answers=[]), "pass", *[f"__import__({name!r})" for name in modules]]
     heap, names, _ = _run(files, steps)
     rest = [h - n for h, n in zip(heap, names, strict=True)]
     return dict(zip(modules, [after - before for before, after in itertools.pairwise(rest[1:])], strict=True))
@@ -119,7 +137,7 @@ def _configuration(files, what):
     """One configuration in an interpreter of its own."""
     recorded = json.loads((HERE / "recorded.json").read_text())
     answers = [bytes.fromhex(answer) for answer in recorded["answers"].get(what.login, [])]
-    before = BEFORE.format(nonce=recorded["nonce"].encode(), answers=answers)
+    before = _before(files, nonce=recorded["nonce"].encode(), answers=answers)
     steps = {"before": before, "nothing": "pass", "import": "\n".join(what.imports)}
     if what.login:
         keys = tuple(bytes.fromhex(part) if isinstance(part, str) else part for part in recorded["keys"])
