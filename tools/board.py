@@ -23,7 +23,8 @@ class Board:
     name: the folder's name. platform: `sys.platform` of its firmware. march: mpy-cross' architecture for
     native code, "" for bytecode only. modules: packages of lib/ ("umqtt5") or single modules
     ("usasl.scram") to install. exclude: modules left out of them. umqtt: upstream's umqtt.simple and
-    umqtt.robust beside ours. wifi: it has WiFi to bring up (wifi.py goes onto it).
+    umqtt.robust beside ours. wifi: it has WiFi to bring up (wifi.py goes onto it). romfs: the modules go into its
+    ROMFS partition, not to /lib.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Board:
     exclude: list = field(default_factory=list)
     umqtt: bool = False
     wifi: bool = True
+    romfs: bool = False
 
 
 def names():

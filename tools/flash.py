@@ -26,18 +26,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from tools import board as boards
-from tools import mpy, vendor
+from tools import mpy, romfs, vendor
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS = ROOT / "build" / "secrets"
 _COMPILED = ROOT / "build" / "flash"
 _MARK = "UMQTT5 "  # what our scripts print begins with this; the rest is mpremote's own talk
+_ROM = "/rom"  # stands for the whole of the ROMFS partition; MicroPython mounts it there
 _HASHING = 30  # s: for the board to hash what it has
 _SLOWEST = 2000  # bytes/s: a file over a real UART; what the wait for the next word is reckoned from
 
-# Runs on the board: what is there. Only our files are looked at (P: folders, N: single files).
+# Runs on the board: what is there. Only our files are looked at, and as much of the ROMFS partition as our image is
+# long; the rest of it is listed.
 _LOOK = """
 import os, sys, json, hashlib
+try: import vfs
+except ImportError: vfs = None
 print({mark!r} + "here")
 def _sum(p):
  d, b = hashlib.sha256(), bytearray(512)
@@ -61,9 +65,14 @@ for _p in {files!r}:
  try:
   if not os.stat(_p)[0] & 0x4000: _f[_p] = _sum(_p)
  except OSError: pass
+_d = vfs.rom_ioctl(2, 0) if hasattr(vfs, "rom_ioctl") else -1
+_r = 0 if isinstance(_d, int) else len(memoryview(_d))
+if {rom} and {rom} <= _r: _f["/rom"] = "".join("%02x" % c for c in hashlib.sha256(memoryview(_d)[:{rom}]).digest())
+try: _o = os.listdir("/rom")
+except OSError: _o = []
 _s = os.statvfs("/")
-print({mark!r} + json.dumps({{"files": _f, "platform": sys.platform, "block": _s[1], "free": _s[1] * _s[3],
- "mpy": getattr(sys.implementation, "_mpy", 0) & 255}}))
+print({mark!r} + json.dumps({{"files": _f, "rom": _r, "in_rom": _o, "platform": sys.platform,
+ "block": _s[1], "free": _s[1] * _s[3], "mpy": getattr(sys.implementation, "_mpy", 0) & 255}}))
 """
 # Runs on the board before copying: what is to go, and the folders that are needed. Afterwards _mv() gives a
 # whole file its name. littlefs replaces the old file at once; FAT refuses to, hence the second try.
@@ -118,7 +127,12 @@ def plan(board, out, secrets_dir=SECRETS, lib=mpy.LIB):
         compiled = mpy.compile_files(sources, out, board.march)
     except (mpy.CompileError, vendor.VendorError) as e:
         raise FlashError(str(e))
-    files = {"/lib/" + name: path for name, path in compiled.items()}
+    if board.romfs:
+        image = Path(out, "umqtt5.romfs")
+        image.write_bytes(romfs.image({name: path.read_bytes() for name, path in compiled.items()}))
+        files = {_ROM: image}
+    else:
+        files = {"/lib/" + name: path for name, path in compiled.items()}
     for name in ["wifi.py"] * board.wifi + ["main.py"]:
         own = boards.BOARDS / board.name / name  # a board may have its own
         files["/" + name] = own if own.is_file() else boards.BOARDS / "common" / name
@@ -265,14 +279,16 @@ def flash(board, port=None, *, secrets_dir=SECRETS, lib=mpy.LIB, answer=15, rese
     _COMPILED.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_COMPILED) as out:  # one each: two boards may be flashed at once
         files = plan(board, out, secrets_dir, lib)
-        return _flash(board, port, files, answer, reset, console or Console(quiet=True))
+        version = next((path.read_bytes()[1] for path in Path(out).rglob("*.mpy")), None)
+        return _flash(board, port, files, version, answer, reset, console or Console(quiet=True))
 
 
-def _flash(board, port, files, answer, reset, console):
+def _flash(board, port, files, version, answer, reset, console):
     wanted = {path: hashlib.sha256(local.read_bytes()).hexdigest() for path, local in files.items()}
     folders, singles = _ours(board)
-    singles += [path for path in files if path not in singles]
-    look = _LOOK.format(mark=_MARK, folders=folders, files=singles)
+    singles += [path for path in files if path not in (*singles, _ROM)]
+    rom = files[_ROM].stat().st_size if board.romfs else 0
+    look = _LOOK.format(mark=_MARK, folders=folders, files=singles, rom=rom)
 
     try:
         there = _mpremote(port, [["exec", look]], answer, _HASHING)
@@ -283,7 +299,8 @@ def _flash(board, port, files, answer, reset, console):
         except _Silent:
             raise FlashError(_silent(port, answer, ""))
     there = json.loads(there)
-    _check_board(board, there, files)
+    _check_board(board, there, version)
+    _check_rom(board, there, rom)
     done = Flashed(
         copied=[p for p in files if there["files"].get(p) != wanted[p]],
         removed=sorted(p for p in there["files"] if p not in wanted),
@@ -304,23 +321,48 @@ def _flash(board, port, files, answer, reset, console):
     return done
 
 
-def _check_board(board, there, files):
+def _check_board(board, there, version):
     if there["platform"] != board.platform:
         raise FlashError(
             f"the board on the port is a {there['platform']!r}, but {board.name} is a {board.platform!r}: "
             "name the other one with BOARD= or PORT="
         )
-    compiled = [path.read_bytes()[1] for path in files.values() if path.suffix == ".mpy"]
-    if compiled and compiled[0] != there["mpy"]:
+    if version not in (None, there["mpy"]):
         raise FlashError(
-            f"its MicroPython reads .mpy version {there['mpy']}, ours are version {compiled[0]}: "
+            f"its MicroPython reads .mpy version {there['mpy']}, ours are version {version}: "
             "install the MicroPython that README names on the board"
+        )
+
+
+def _check_rom(board, there, size):
+    """Refuses a ROMFS that is not there, or not ours alone: deploying replaces the whole of it."""
+    ours = {"umqtt5", "usasl"} | ({"umqtt"} if board.umqtt else set())
+    if not board.romfs:
+        if ours & set(there["in_rom"]):
+            raise FlashError(
+                "the board's ROMFS holds the library, which would be imported instead of files: set romfs = true in "
+                f"boards/{board.name}/board.toml, or empty it (mpremote romfs deploy of an empty folder)"
+            )
+    elif not there["rom"]:
+        raise FlashError(
+            f"the board's firmware has no ROMFS partition: set romfs = false in boards/{board.name}/board.toml, or "
+            "install a firmware that has one"
+        )
+    elif size > there["rom"]:
+        raise FlashError(
+            f"the board's ROMFS partition is too small ({size // 1024} KB are needed, it has {there['rom'] // 1024} "
+            "KB): leave modules out (board.toml: exclude)"
+        )
+    elif others := set(there["in_rom"]) - ours:
+        raise FlashError(
+            f"the board's ROMFS holds other files too ({', '.join(sorted(others))}), which would be lost: set "
+            f"romfs = false in boards/{board.name}/board.toml, or empty it (mpremote romfs deploy of an empty folder)"
         )
 
 
 def _check_space(there, files, done):
     """Refuses, before anything is touched, what cannot possibly fit; the file system knows the rest."""
-    need = sum(files[p].stat().st_size for p in done.copied if p not in there["files"])
+    need = sum(files[p].stat().st_size for p in done.copied if p != _ROM and p not in there["files"])
     free = there["free"] + there["block"] * len(done.removed)
     if need > free:
         raise FlashError(f"{_FULL} ({need // 1024} KB are needed, {free // 1024} KB are free)")
@@ -328,13 +370,17 @@ def _check_space(there, files, done):
 
 def _copy(port, files, done, look, answer, console):
     """Removes, copies, and looks again; -> what is there then."""
-    parents = {str(parent) for p in done.copied for parent in Path(p).parents} - {"/"}
+    parents = {str(parent) for p in done.copied for parent in Path(p).parents} - {"/", _ROM}
     # `remove` names every file that is in the way; a folder left empty by it does no harm.
     prepare = _PREPARE.format(remove=done.removed, folders=sorted(parents), new=_NEW, mark=_MARK)
     commands = [["exec", prepare]]
     for path in done.copied:
-        commands.append(["fs", "cp", "-f", str(files[path]), ":" + path + _NEW])
-        commands.append(["exec", f"_mv({path!r})"])
+        if path == _ROM:
+            commands.append(["romfs", "deploy", str(files[path])])
+            commands.append(["exec", f"print({_MARK + 'wrote ' + path!r})"])
+        else:
+            commands.append(["fs", "cp", "-f", str(files[path]), ":" + path + _NEW])
+            commands.append(["exec", f"_mv({path!r})"])
     commands.append(["exec", look])
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console)
     with bar:

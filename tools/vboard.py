@@ -119,13 +119,15 @@ class VirtualBoard:
     flash_dir: folder that is the board's flash (made if missing). micropython: the interpreter's path.
     log: called with each line (str) that the board says on its own, from another thread.
     flash_size: bytes; then the flash is a littlefs of that size in flash_dir/littlefs.img, so it can be full.
+    rom_size: bytes (n * 4096); then it has a partition for a ROMFS, in the file flash_dir.rom beside its flash.
     Attributes: port (str), flash_dir (Path), pid (int; None while it waits to be started again), boots (int).
     Raises FileNotFoundError where there is no interpreter.
     """
 
-    def __init__(self, flash_dir, micropython=None, log=None, flash_size=0):
+    def __init__(self, flash_dir, micropython=None, log=None, flash_size=0, rom_size=0):
         self.flash_dir = Path(flash_dir).resolve()
         self.flash_size = flash_size
+        self.rom_size = rom_size
         self.port = self.pid = None
         self.boots = 0
         self._micropython = micropython or micropython_path()
@@ -203,7 +205,14 @@ class VirtualBoard:
 
     def _spawn(self, mode):
         self._process = _Process(
-            [self._micropython, "-i", str(_BOOT), str(self.flash_dir), str(self.flash_size), mode],
+            [
+                self._micropython,
+                "-i",
+                str(_BOOT),
+                str(self.flash_dir),
+                *map(str, (self.flash_size, self.rom_size)),
+                mode,
+            ],
             self.flash_dir,
         )
         self._talk = _Talk()

@@ -2,9 +2,10 @@
 # the process look like a board: the flash is the root of the file system, modules come from it and its /lib
 # only, machine.reset() exists. Started by vboard.py; must never show the board the host's file system.
 #
-#     micropython -i vboard_boot.py FLASH_FOLDER SIZE MODE
+#     micropython -i vboard_boot.py FLASH_FOLDER SIZE ROM MODE
 #
 # SIZE: 0, or bytes of a littlefs in FLASH_FOLDER/littlefs.img, for tests that need a flash that can be full.
+# ROM: 0, or bytes of a partition for a ROMFS in FLASH_FOLDER.rom, as some firmwares have one.
 # MODE: "main": boot.py and main.py run, as after power on. "boot": boot.py only, as after a soft reset in the
 #       raw REPL. "bare": neither (a board whose program was stopped).
 import os
@@ -68,6 +69,55 @@ class ImageFile:
         return 0  # init, deinit, sync, erase
 
 
+class Rom:
+    """`vfs` as the port has it, and rom_ioctl() for one partition, which is a file of the host. A board's is mapped
+    into its memory; this one lies on the heap."""
+
+    _BLOCK = 4096
+
+    def __init__(self, path, size):
+        host = vfs.VfsPosix()
+        for name in dir(vfs):
+            if name[0] != "_":
+                setattr(self, name, getattr(vfs, name))
+        self._data = bytearray(size)
+        try:
+            self._file = host.open(path, "r+b")
+            self._file.readinto(self._data)
+        except OSError:
+            self._file = host.open(path, "w+b")
+            self._file.write(self._data)
+
+    def rom_ioctl(self, op, number=0, *more):
+        if op == 1:  # how many partitions
+            return 1
+        if number:
+            return -22
+        if op == 2:
+            return memoryview(self._data)
+        if op == 3:  # erase so many bytes, from an offset
+            at, n = more
+            self._write(at, b"\xff" * n)
+            return 4  # bytes: no write may be smaller
+        if op == 4:
+            self._write(*more)
+        return self._BLOCK if op == 6 else 0  # 5: that was all
+
+    def _write(self, at, data):
+        self._data[at : at + len(data)] = data
+        self._file.seek(at)
+        self._file.write(data)
+        self._file.flush()
+
+    def start(self):
+        """What the firmware does when the board starts."""
+        try:
+            self.mount(self.VfsRom(self._data), "/rom")
+        except OSError:
+            return []  # there is no ROMFS in it
+        return ["/rom", "/rom/lib"]
+
+
 class Machine:
     """`machine` as the port has it, and reset()."""
 
@@ -123,9 +173,14 @@ def start(mode):
     return names
 
 
-_folder, _size, _mode = sys.argv[1:4]
+_folder, _size, _rom, _mode = sys.argv[1:5]
+sys.path[:] = ["", ".frozen"]
+if int(_rom):
+    sys.modules["vfs"] = Rom(_folder + ".rom", int(_rom))  # opened while the host's files are there
 mount(_folder, int(_size))
-sys.path[:] = ["", ".frozen", "/lib"]
+if int(_rom):
+    sys.path.extend(sys.modules["vfs"].start())
+sys.path.append("/lib")
 sys.argv[:] = []
 sys.modules["machine"] = Machine()
 print("\x02up")  # vboard.py waits for it before it lets a Ctrl-C through to us
