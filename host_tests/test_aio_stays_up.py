@@ -300,6 +300,24 @@ def test_a_stream_that_takes_nothing_more_is_found_too():
         assert board.run(code) == 0, "a task of the last connection still waits for its socket"
 
 
+def test_too_many_messages_are_the_broker_s_mistake():
+    """More than our Receive Maximum, of which the application deals with none: the connection ends by 0x93, though
+    it is noticed where a handler's own errors are."""
+    size, queue = 2, 1
+
+    def flood(conn):
+        conn.send(*[wire.publish("in", b"m", 1, i + 1) for i in range(queue + 2 * size + 5)])
+        assert conn.expect(wire.DISCONNECT).reason == 0x93
+
+    with (
+        Server(greet(then=flood), greet()) as server,
+        AioBoard(server.port, queue=queue, receive_maximum=size) as board,
+    ):
+        board.run("await c.connect()\nawait until(lambda: c.epoch == 2)\nawait c.disconnect()")
+        server.finish()
+        assert ("lost", "ProtocolError") in board.events()
+
+
 # --- subscriptions
 
 

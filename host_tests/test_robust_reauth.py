@@ -92,6 +92,22 @@ def test_a_refusal():
         server.finish()
 
 
+def test_after_a_refusal_it_waits():
+    """The next login is as late as after a refused one, or a program that tries again would hammer the broker."""
+    ms = []
+    with Server(*[after_login(GOOD, refuses)] * 2, honest(GOOD)) as server, Board() as board:
+        connect(board, server.port)
+        board.run("c._backoff.long_first = c._backoff.long_cap = 0.4\nfrom time import ticks_ms, ticks_diff")
+        for _ in range(2):
+            assert board.error("c.reauthenticate()").type == "AuthError"
+            ms.append(board.run("began = ticks_ms()\nc.reconnect()\nresult = ticks_diff(ticks_ms(), began)"))
+        board.run("c.disconnect()")
+        server.finish()
+        told = [name for name, _ in board.log()]
+    assert min(ms) >= 200, ms  # chance takes up to half of it
+    assert told == ["lost", "reconnected"] * 2
+
+
 def test_a_refusal_by_the_timer():
     """No call raises it: a device would stay silent for ever. on_event hears of it, and it connects anew."""
     for call in ("c.check_msg()", "c.publish('t', b'm', qos=1)", "c.subscribe('t')"):
