@@ -46,7 +46,7 @@ class Inbox:
             e.tell("dropped", m.topic)
             return
         if n >= self.size + 2 * e.session.size:
-            e._failed(0x93)  # the connection's error: broke() would take it for a handler's, since it is raised in one
+            e._failed(0x93)  # the connection's error: broke() would take it for the handler's
             raise ProtocolError((_TOO_MANY, e.session.size), 0x93)
         kept = Kept(m.copy(), handler, client.epoch)
         self.items.append(kept)
