@@ -6,11 +6,10 @@ from harness import wire
 from harness.cases import GOOD
 from harness.logins import honest
 from harness.proxy import Proxy
-from harness.reauth import after_login, begun, proof, success
+from harness.reauth import BUSY, after_login, begun, between, proof, refuses, rounds, success
 from harness.remote import Board
 from harness.scripts import Server, nothing
 from harness.wire import PUBLISH
-from test_reauth import between, rounds
 
 MAKE = """
 from umqtt5.robust import MQTTClient
@@ -34,16 +33,7 @@ def connect(board, port, **options):
 def test_by_the_timer(broker):
     with Proxy(broker.port) as proxy, Board() as board:
         connect(board, proxy.port, reauth_every=1)
-        board.run(
-            """
-            from time import ticks_ms, ticks_diff
-            began = ticks_ms()
-            while ticks_diff(ticks_ms(), began) < 2500:
-                for qos in range(3):
-                    c.publish("reauth/out", b"m", qos=qos)
-                    c.check_msg()
-            """
-        )
+        board.run(BUSY, ms=2500)
         assert rounds(proxy) >= 2 and between(proxy) == []
         assert board.log() == ()
         board.run("until(lambda: not c._engine.authenticating)\nc.disconnect()")
@@ -74,12 +64,6 @@ def test_a_publish_waits_until_it_is_over():
                     assert not board.get("c._engine.held"), "it returned before it was out"
             board.run("c.disconnect()")
             server.finish()
-
-
-def refuses(conn):
-    proof(conn, GOOD)
-    conn.send(wire.disconnect(0x87))
-    conn.close()
 
 
 def test_a_refusal():
