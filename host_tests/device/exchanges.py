@@ -1,4 +1,5 @@
 # For the tests of mechanisms: a nonce that is known, as in the RFCs' vectors; and the steps of an exchange.
+from usasl.crypto import SASLError
 
 
 class Fixed:
@@ -33,3 +34,18 @@ def ends(exchange, data=b""):
     except StopIteration:
         return True
     raise AssertionError(out)
+
+
+def failure(exchange, error, *messages):
+    """Send the server's messages; the last one must raise exactly `error`. Its text."""
+    exchange.send(None)
+    for message in messages[:-1]:
+        exchange.send(message)
+    try:
+        out = exchange.send(messages[-1])
+    except SASLError as e:
+        assert type(e) is error, (messages[-1], type(e), str(e))
+        return str(e)
+    except StopIteration:
+        out = "the end"
+    raise AssertionError("accepted: " + repr((messages[-1], out)))
