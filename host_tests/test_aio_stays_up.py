@@ -63,6 +63,17 @@ def test_a_wrong_password_is_raised_by_the_real_broker(broker, broker_port):
         assert error.type == "AuthError" and error.reason == 0x87
 
 
+def test_a_connect_that_takes_too_long_says_what_it_tried():
+    with Server(refuse(0x88)) as server, AioBoard(server.port) as board:
+        error = board.error("c._backoff = Backoff(60)\nawait c.connect(timeout=0.3)")
+        assert (error.type, error.errno) == ("OSError", 110)
+        assert "connect: CONNACK 0x88 Server unavailable" in error.text
+        server.finish()
+    with AioBoard(1, server="no-such-host.invalid") as board:
+        error = board.error("await c.connect(timeout=0.1)")
+        assert "113" in error.text and "looking up no-such-host.invalid" in error.text
+
+
 @pytest.mark.parametrize("reason", [0x80, 0x88, 0x89, 0x97])
 def test_a_broker_that_is_not_ready_is_waited_for(reason):
     with Server(refuse(reason), refuse(reason), greet()) as server, AioBoard(server.port) as board:
