@@ -9,10 +9,24 @@ from harness.cases import GOOD
 from harness.logins import honest
 from harness.peer import Peer
 from harness.proxy import OUT, Proxy, wait_for
-from harness.reauth import after_login, begun, honest_again, proof, success, without_proof
+from harness.reauth import (
+    SLOW,
+    between,
+    closes,
+    forged,
+    honest_again,
+    proof,
+    refuses,
+    rounds,
+    scripted,
+    silent,
+    slowly,
+    success,
+    with_pings,
+    without_proof,
+)
 from harness.scripts import Server, nothing, subscribed
-from harness.wire import PINGREQ, PUBACK, PUBLISH
-from test_reauth import between, rounds
+from harness.wire import PUBACK, PUBLISH
 
 AUTH = ("device1", "s3cret-of-device1")
 both = pytest.mark.parametrize("port", ["port", "gsasl_port"])
@@ -130,20 +144,6 @@ def test_cancelled_it_goes_on(broker):
 
 
 # A scripted server -------------------------------------------------------------------------------------------
-
-
-def scripted(then, *more):
-    return Server(after_login(GOOD, then), *more)
-
-
-def slowly(conn, packets=(), seconds=0.3):
-    """A re-authentication with a pause in it, and these packets; nothing but AUTH may come."""
-    x = begun(conn, GOOD)
-    conn.send(*packets)
-    nothing(conn, seconds)
-    proof(conn, GOOD, x=x)
-    nothing(conn, seconds / 3)
-    conn.send(success(GOOD, x.honest))
 
 
 def test_all_waits_until_it_is_over():
@@ -267,46 +267,16 @@ def test_an_outbox_waits_too():
 
 @pytest.mark.parametrize("hold", [True, False])
 def test_keep_alive(hold):
-    """PINGREQ waits where all waits, else it goes out and is answered, as do messages."""
-
-    def then(conn):
-        x = begun(conn, GOOD)
-        if hold:
-            nothing(conn, 1.3)
-        else:
-            assert conn.expect(PUBLISH).payload == b"flows"
-            conn.expect(PINGREQ)
-            conn.send(wire.packet(wire.PINGRESP))
-        proof(conn, GOOD, x=x)
-        conn.send(success(GOOD, x.honest))
-        conn.serve()
-
-    with scripted(then) as server, board_at(server.port, reauth_hold=hold) as board:
+    with (
+        scripted(lambda conn: with_pings(conn, hold, b"flows")) as server,
+        board_at(server.port, reauth_hold=hold) as board,
+    ):
         board.run("await c.connect()\nc._engine.own_keepalive = c._engine.keepalive = 1")
         board.run("spawn(c.reauthenticate())\nawait until(lambda: c._engine.authenticating)")
         board.run("await asyncio.sleep_ms(20)\nawait c.publish('t', b'flows')")
         board.run("await until(lambda: not c._engine.authenticating)\nassert c.epoch == 1 and not failed")
         board.run("await c.disconnect()")
         server.finish()
-
-
-SLOW = """
-class Slow(ScramSHA256):
-    # 0.6 s of work before each thing it says
-    def exchange(self):
-        inner = super().exchange()
-        value = None
-        while True:
-            try:
-                out = inner.send(value)
-            except StopIteration:
-                return
-            for _ in range(15 if out else 0):
-                time.sleep_ms(40)
-                yield None
-            value = yield out
-c._engine.timeout = 500
-"""
 
 
 def test_our_own_computing():
@@ -336,26 +306,6 @@ await c.disconnect()
 """
         )
         server.finish()
-
-
-def silent(conn):
-    begun(conn, GOOD)
-
-
-def closes(conn):
-    begun(conn, GOOD)
-    conn.close()
-
-
-def forged(conn):
-    x = proof(conn, GOOD)
-    conn.send(success(GOOD, b"v=" + x.signature(b"another key")))
-
-
-def refuses(conn):
-    proof(conn, GOOD)
-    conn.send(wire.disconnect(0x87))
-    conn.close()
 
 
 ENDS = {"silent": (silent, "OSError"), "closes": (closes, "OSError"), "forged": (forged, "NotProven")}

@@ -63,6 +63,17 @@ def test_a_wrong_password_is_raised_by_the_real_broker(broker, broker_port):
         assert error.type == "AuthError" and error.reason == 0x87
 
 
+def test_a_connect_that_takes_too_long_says_what_it_tried():
+    with Server(refuse(0x88)) as server, AioBoard(server.port) as board:
+        error = board.error("c._backoff = Backoff(60)\nawait c.connect(timeout=0.3)")
+        assert (error.type, error.errno) == ("OSError", 110)
+        assert "connect: CONNACK 0x88 Server unavailable" in error.text
+        server.finish()
+    with AioBoard(1, server="no-such-host.invalid") as board:
+        error = board.error("await c.connect(timeout=0.1)")
+        assert "113" in error.text and "looking up no-such-host.invalid" in error.text
+
+
 @pytest.mark.parametrize("reason", [0x80, 0x88, 0x89, 0x97])
 def test_a_broker_that_is_not_ready_is_waited_for(reason):
     with Server(refuse(reason), refuse(reason), greet()) as server, AioBoard(server.port) as board:
@@ -298,6 +309,24 @@ def test_a_stream_that_takes_nothing_more_is_found_too():
         return len(asyncio.core._io_queue.map)
         """
         assert board.run(code) == 0, "a task of the last connection still waits for its socket"
+
+
+def test_too_many_messages_are_the_broker_s_mistake():
+    """More than our Receive Maximum, of which the application deals with none: the connection ends by 0x93, though
+    it is noticed where a handler's own errors are."""
+    size, queue = 2, 1
+
+    def flood(conn):
+        conn.send(*[wire.publish("in", b"m", 1, i + 1) for i in range(queue + 2 * size + 5)])
+        assert conn.expect(wire.DISCONNECT).reason == 0x93
+
+    with (
+        Server(greet(then=flood), greet()) as server,
+        AioBoard(server.port, queue=queue, receive_maximum=size) as board,
+    ):
+        board.run("await c.connect()\nawait until(lambda: c.epoch == 2)\nawait c.disconnect()")
+        server.finish()
+        assert ("lost", "ProtocolError") in board.events()
 
 
 # --- subscriptions

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from harness.micropython import execute, interpreter
+from harness.observer import mosquitto
 
 from tools import board as boards
 from tools import mpy
@@ -213,19 +214,8 @@ class Observer:
 
     def __init__(self, broker):
         self.broker = broker
-        command = [
-            "mosquitto_sub",
-            "-h",
-            broker.host,
-            "-p",
-            str(broker.plain_port),
-            "-t",
-            "umqtt5/#",
-            "-v",
-            "-q",
-            "1",
-        ]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        words = mosquitto("sub", broker, "-t", "umqtt5/#", "-v", "-q", "1")
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE)
         self.buffer = b""
 
     def __enter__(self):
@@ -258,8 +248,8 @@ class Observer:
 
 
 def publish(broker, topic, text, *more):
-    words = ["mosquitto_pub", "-h", broker.host, "-p", str(broker.plain_port), "-q", "1", *more]
-    subprocess.run([*words, "-t", f"umqtt5/b1/{topic}", "-m", text], check=True, timeout=20)
+    words = mosquitto("pub", broker, "-q", "1", *more, "-t", f"umqtt5/b1/{topic}", "-m", text)
+    subprocess.run(words, check=True, timeout=20)
 
 
 def command(broker, text):

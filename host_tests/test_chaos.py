@@ -11,9 +11,7 @@ import contextlib
 import itertools
 import json
 import os
-import queue
 import random
-import subprocess
 import tempfile
 import threading
 import time
@@ -22,7 +20,7 @@ from pathlib import Path
 import pytest
 from harness import wire
 from harness.chaos import IN, OUT, Chaos, Fault, after_each_cut_a_whole_one, every_byte, random_faults
-from harness.micropython import DEVICE, ROOT, interpreter
+from harness.micropython import Running
 from harness.peer import Peer
 
 from tools.devbroker import Broker
@@ -39,53 +37,28 @@ class Run:
     def __init__(self, client, do, port, **told):
         name = f"chaos{next(_names):03}"
         self.told = {"do": do, "port": port, "id": name, "topic": name, **told}
-        self.script, self.lines, self.rest = DEVICE / f"chaos_{client}.py", queue.Queue(), []
+        self._script = f"chaos_{client}.py"
 
     def __enter__(self):
-        command, env = interpreter()
-        self.process = subprocess.Popen(
-            [*command, "-X", "heapsize=16M", str(self.script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=env,
-            cwd=ROOT,
-            text=True,
-        )
-        self.process.stdin.write(json.dumps(self.told) + "\n")
-        self.process.stdin.flush()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._running = Running(self._script, "-X", "heapsize=16M")
+        self.process = self._running.process
+        self._running.tell(self.told)
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait(10)
-
-    def _read(self):
-        with contextlib.suppress(ValueError):
-            for line in self.process.stdout:
-                self.lines.put(line)
-        self.lines.put(None)
+        self._running.kill()
 
     def line(self, seconds=30):
         """The next JSON line; None at the script's end."""
-        while True:
-            try:
-                line = self.lines.get(timeout=seconds)
-            except queue.Empty:
-                raise AssertionError(f"nothing in {seconds} s; before: {''.join(self.rest)[-2000:]}") from None
-            if line is None:
-                return None
-            if line.startswith("{"):
-                return json.loads(line)
-            self.rest.append(line)
+        line = self._running.line("{", seconds)
+        return line and json.loads(line)
 
     def until(self, key, seconds=30):
         """The next line with this key."""
         while (line := self.line(seconds)) is not None:
             if key in line:
                 return line
-        raise AssertionError(f"it ended: {''.join(self.rest)[-2000:]}")
+        raise AssertionError(f"it ended: {self._running.text()}")
 
 
 class Witness:

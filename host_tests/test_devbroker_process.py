@@ -16,6 +16,7 @@ import termios
 from pathlib import Path
 
 import pytest
+from harness.observer import mosquitto
 
 from host_tests.devbroker_wire import PASSWORD, Refused, Wire, exchange, login, ports, publish
 from tools.devbroker import Broker, BrokerError
@@ -59,22 +60,8 @@ def test_credentials_survive_a_restart_and_a_kill(tmp_path):
 
 def subscriber(broker, topic, *more):
     """mosquitto_sub on the plain port, as JSON lines; it ends after one message or ten seconds."""
-    command = [
-        "mosquitto_sub",
-        "-h",
-        broker.host,
-        "-p",
-        str(broker.plain_port),
-        "-t",
-        topic,
-        "-C",
-        "1",
-        "-W",
-        "10",
-    ]
-    return subprocess.Popen(
-        [*command, "-V", "5", "-q", "1", "-F", "%j", *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    words = mosquitto("sub", broker, "-t", topic, "-C", "1", "-W", "10", "-q", "1", "-F", "%j", *more)
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def test_retained_messages_are_there_after_save_and_kill():

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from umqtt5 import texts
-from umqtt5.errors import MalformedPacket, ProtocolError, ResourceError, wrong
+from umqtt5.errors import MalformedPacket, ProtocolError, Refused, ResourceError, wrong
 
 LIB = Path(texts.__file__).parent
 ERRORS = {"MQTTError", "PeerError", "MalformedPacket", "ProtocolError", "Refused", "AuthError", "NotProven"}
@@ -127,7 +127,8 @@ def test_no_text_is_written_where_it_is_raised():
 
 
 def test_what_is_shown():
-    assert str(MalformedPacket(1)) == f"the broker broke the protocol: {texts._TEXTS[1]} 0x81 Malformed Packet"
+    assert str(MalformedPacket(1)) == f"the broker broke the protocol: {texts._TEXTS[1]} (0x81 Malformed Packet)"
+    assert str(Refused("PUBACK", 0x87)) == "PUBACK 0x87 Not authorized"  # a packet's name; the others are sentences
     assert "property 0x1F twice" in str(ProtocolError((8, 0x1F)))
     assert str(ResourceError((52, 300))).endswith("tx_size=300") and str(ResourceError("as it is")) == "as it is"
     error = wrong((60, 0x21), ValueError, "here: ")

@@ -11,8 +11,8 @@ import re
 import pytest
 from harness import wire
 from harness.attack import attack, gave_up, proofs_of, survived
-from harness.cases import GOOD, MODES, OURS, Case, check, params
-from harness.logins import honest, proof_in_auth, receive_connect, scram
+from harness.cases import GOOD, MODES, OURS, Case, after_connect, check, params
+from harness.logins import honest, proof_in_auth, scram
 from harness.scram import Credentials
 from harness.wire import DATA, METHOD
 
@@ -24,12 +24,7 @@ IMPOSTOR = Credentials(password="another-password")
 
 def connected(*pairs, present=0):
     """CONNACK 0x00 in answer to CONNECT, as from a listener without an authenticator."""
-
-    def script(conn):
-        receive_connect(conn, GOOD)
-        conn.send(wire.connack(0, *pairs, present=present))
-
-    return script
+    return after_connect(wire.connack(0, *pairs, present=present))
 
 
 def final(build):

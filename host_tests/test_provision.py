@@ -85,6 +85,12 @@ def test_tls(own, place):
     log_in(place.file).disconnect()
 
 
+def test_tls_to_a_port_without_it(own, place):
+    place.settings(own.port, host="localhost", mqtt=f'tls = {{ ca = "{own.ca_pem}" }}')
+    text = place.refused()
+    assert "is this the broker's TLS port?" in text and "None" not in text
+
+
 def test_ca_beside_the_toml_and_gone_again_without_tls(own, place):
     (place.folder / "my.der").write_bytes(own.ca_der.read_bytes())
     place.settings(own.tls_port, host="localhost", mqtt='tls = { ca = "my.der" }')

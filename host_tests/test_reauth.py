@@ -7,10 +7,23 @@ from harness import wire
 from harness.cases import GOOD
 from harness.peer import Peer
 from harness.proxy import IN, OUT, Proxy, wait_for
-from harness.reauth import after_login, begun, honest_again, proof, success
+from harness.reauth import (
+    BUSY,
+    SLOW,
+    after_login,
+    begun,
+    between,
+    honest_again,
+    proof,
+    rounds,
+    scripted,
+    slowly,
+    success,
+    with_pings,
+)
 from harness.remote import Board
-from harness.scripts import Server, nothing
-from harness.wire import AUTH, PINGREQ, PUBACK, PUBLISH
+from harness.scripts import Server
+from harness.wire import PUBACK, PUBLISH
 
 PORTS = ["port", "gsasl_port"]
 both = pytest.mark.parametrize("port", PORTS)
@@ -34,28 +47,6 @@ c.set_callback(note_it)
 def connect(board, port, name, **options):
     values = {"user": "device1", "password": "s3cret-of-device1", "name": name, "options": options}
     board.run(CONNECTED, port=port, **values)
-
-
-def reason(packet):
-    """Of an AUTH packet's bytes."""
-    return packet[2] if packet[1] < 0x80 else packet[3]
-
-
-def rounds(proxy):
-    """How many re-authentications have come to a good end."""
-    return sum(way == IN and data[0] >> 4 == AUTH and not reason(data) for way, data in list(proxy.link.passed))
-
-
-def between(proxy):
-    """The names of the packets that the client sent from an AUTH 0x19 to its end, AUTH left out."""
-    found, running = [], False
-    for way, data in proxy.link.passed:
-        kind = data[0] >> 4
-        if kind == AUTH:
-            running = reason(data) == 0x19 or (running and reason(data) != 0)
-        elif way == OUT and running:
-            found.append(wire.NAMES[kind])
-    return found
 
 
 # The real broker ---------------------------------------------------------------------------------------------
@@ -136,17 +127,7 @@ def test_by_the_timer(broker, port):
             wait_for(lambda: peer.publish("reauth/timer", b"m", 1) and not board.busy(), 5, "the message")
         board.wait()
         had = rounds(proxy)
-        board.start(
-            """
-            from time import ticks_ms, ticks_diff
-            began = ticks_ms()
-            while ticks_diff(ticks_ms(), began) < 1500:
-                for qos in range(3):
-                    c.publish("reauth/out", b"m", qos=qos)
-                    c.check_msg()
-            """
-        )
-        board.wait()
+        board.run(BUSY, ms=1500)
         assert rounds(proxy) > had
         board.run("c.disconnect()")
 
@@ -197,20 +178,6 @@ def test_this_broker_takes_no_packet_in_between(broker):
 
 
 # A scripted server -------------------------------------------------------------------------------------------
-
-
-def scripted(then):
-    return Server(after_login(GOOD, then))
-
-
-def slowly(conn, packets=(), seconds=0.3):
-    """A re-authentication with a pause in it, and these packets; nothing but AUTH may come."""
-    x = begun(conn, GOOD)
-    conn.send(*packets)
-    nothing(conn, seconds)
-    proof(conn, GOOD, x=x)
-    nothing(conn, seconds / 3)
-    conn.send(success(GOOD, x.honest))
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
@@ -286,45 +253,11 @@ def test_not_held_they_flow():
 
 @pytest.mark.parametrize("hold", [True, False])
 def test_keep_alive_does_not_end_it(hold):
-    """Longer than half of it: PINGREQ waits where all waits, else it goes out and is answered."""
-
-    def then(conn):
-        x = begun(conn, GOOD)
-        if hold:
-            nothing(conn, 1.3)
-        else:
-            assert conn.expect(PINGREQ)
-            conn.send(wire.packet(wire.PINGRESP))
-        proof(conn, GOOD, x=x)
-        conn.send(success(GOOD, x.honest))
-        conn.serve()
-
-    with scripted(then) as server, Board() as board:
+    with scripted(lambda conn: with_pings(conn, hold)) as server, Board() as board:
         connect(board, server.port, "alive")
         board.run("c._engine.own_keepalive = c._engine.keepalive = 1; c._engine.reauth_hold = hold", hold=hold)
         board.run("c.reauthenticate(); c.publish('t', b'm', qos=1); c.disconnect()")
         server.finish()
-
-
-SLOW = """
-from time import sleep_ms, ticks_ms
-class Slow(ScramSHA256):
-    # 0.6 s of work before each thing it says
-    def exchange(self):
-        inner = super().exchange()
-        value = None
-        while True:
-            try:
-                out = inner.send(value)
-            except StopIteration:
-                return
-            for _ in range(15 if out else 0):
-                sleep_ms(40)
-                yield None
-            value = yield out
-c._engine.mechanism = Slow(user, password)
-c._engine.timeout = 500
-"""
 
 
 def test_our_own_computing_does_not_count_against_a_deadline():
@@ -339,7 +272,7 @@ def test_our_own_computing_does_not_count_against_a_deadline():
 
     with Server(after_login(GOOD, lambda conn: conn.serve()), after_login(GOOD, then)) as server, Board() as board:
         connect(board, server.port, "slow", reauth_hold=False)
-        board.run(SLOW)
+        board.run(SLOW + "c._engine.mechanism = Slow(user, password)\nfrom time import ticks_ms")
         board.run("c.disconnect(); c.connect(); c.reauthenticate()")
         board.run("c._engine.reauthenticate(None, ticks_ms()); c.subscribe('t')")
         board.run("c.disconnect()")

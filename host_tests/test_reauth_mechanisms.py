@@ -6,9 +6,9 @@ import pytest
 from harness.aio import AioBoard
 from harness.digest import Digest
 from harness.proxy import Proxy
+from harness.reauth import between, rounds
 from harness.remote import Board
 from harness.scram import Credentials
-from test_reauth import between, rounds
 
 from tools.devbroker import Broker
 

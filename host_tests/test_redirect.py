@@ -10,6 +10,7 @@ import threading
 
 import pytest
 from harness import wire
+from harness.aio import AioBoard
 from harness.cases import GOOD, login
 from harness.logins import honest, receive_connect
 from harness.remote import Board
@@ -381,3 +382,68 @@ def test_the_other_must_prove_itself_too():
         board.run("c.connect()\nc.publish('t', b'', qos=1)\nc.disconnect()")
         server.finish()
         assert other.finish()[1].names() == ["CONNECT", "AUTH", "PUBLISH", "DISCONNECT"]
+
+
+# The asyncio client ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def aio_away(broker, password, reference, reason=0x9C):
+    """A board whose asyncio client has TLS, SCRAM, and one redirect; behind TLS a server sends it to `reference`."""
+    with (
+        TLSServer(broker.state_dir / "tls", wire.connack(reason, (REFERENCE, reference))) as server,
+        AioBoard() as board,
+    ):
+        board.run(
+            """
+            global c
+            with open(path, "rb") as f: ca = f.read()
+            auth = ScramSHA256("device1", password)
+            c = MQTTClient("aio-tls-away", "localhost", port, ssl=True, ssl_params={"cadata": ca}, auth=auth,
+                redirects=1, timeout=8, backoff=quick(), on_event=told)
+            """,
+            path=str(broker.ca_der),
+            password=password,
+            port=server.port,
+        )
+        yield board
+        server.finish()
+        assert server.first == [b"\x10"]
+
+
+def failed(board):
+    """The text of the last attempt's error; the client is where it began."""
+    board.wait_for("events('failed') == 2")  # the redirect was the first
+    name, text, moved = board.get("type(log[1][1]).__name__, str(log[1][1]), c._moved")
+    assert name == "OSError" and moved is None
+    return text
+
+
+def test_aio_tls_and_authentication_stay(broker, passwords):
+    with aio_away(broker, passwords["device1"], f"localhost:{broker.tls_port}") as board:
+        board.run("await c.connect()\nawait c.publish('t', b'', qos=1)")
+        assert board.get("c._where()[1]") == broker.tls_port  # where nobody gets in without SCRAM
+        board.run("await c.disconnect()")
+
+
+def test_aio_never_to_plain_tcp(broker, passwords):
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+        plain.settimeout(5)
+        reference = f"localhost:{plain.getsockname()[1]}"
+        with aio_away(broker, passwords["device1"], reference, 0x9D) as board:
+            board.run("c.start()")
+            with plain.accept()[0] as sock:
+                sock.settimeout(5)
+                hello = sock.recv(2000)
+                sock.sendall(wire.connack(0))
+            assert hello[0] == 0x16 and b"MQTT" not in hello, "not a TLS handshake"
+            assert "TLS" in failed(board)
+
+
+def test_aio_the_other_s_name_is_checked(broker, passwords):
+    with TLSServer(broker.state_dir / "tls", wire.connack(0), host="127.0.0.2") as other:
+        with aio_away(broker, passwords["device1"], f"127.0.0.2:{other.port}", 0x9D) as board:
+            board.run("c.start()")
+            assert "TLS" in failed(board)
+        other.finish()
+        assert other.first in ([], [b""]), "the client spoke to somebody else"

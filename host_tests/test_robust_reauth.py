@@ -6,11 +6,10 @@ from harness import wire
 from harness.cases import GOOD
 from harness.logins import honest
 from harness.proxy import Proxy
-from harness.reauth import after_login, begun, proof, success
+from harness.reauth import BUSY, after_login, begun, between, proof, refuses, rounds, success
 from harness.remote import Board
 from harness.scripts import Server, nothing
 from harness.wire import PUBLISH
-from test_reauth import between, rounds
 
 MAKE = """
 from umqtt5.robust import MQTTClient
@@ -34,16 +33,7 @@ def connect(board, port, **options):
 def test_by_the_timer(broker):
     with Proxy(broker.port) as proxy, Board() as board:
         connect(board, proxy.port, reauth_every=1)
-        board.run(
-            """
-            from time import ticks_ms, ticks_diff
-            began = ticks_ms()
-            while ticks_diff(ticks_ms(), began) < 2500:
-                for qos in range(3):
-                    c.publish("reauth/out", b"m", qos=qos)
-                    c.check_msg()
-            """
-        )
+        board.run(BUSY, ms=2500)
         assert rounds(proxy) >= 2 and between(proxy) == []
         assert board.log() == ()
         board.run("until(lambda: not c._engine.authenticating)\nc.disconnect()")
@@ -76,12 +66,6 @@ def test_a_publish_waits_until_it_is_over():
             server.finish()
 
 
-def refuses(conn):
-    proof(conn, GOOD)
-    conn.send(wire.disconnect(0x87))
-    conn.close()
-
-
 def test_a_refusal():
     """By a call: AuthError, and the next call connects anew, by what it has logged in with before."""
     with Server(after_login(GOOD, refuses), honest(GOOD)) as server, Board() as board:
@@ -90,6 +74,22 @@ def test_a_refusal():
         assert (e.type, e.reason) == ("AuthError", 0x87), e
         board.run("c.publish('t', b'm', qos=1)\nc.disconnect()")
         server.finish()
+
+
+def test_after_a_refusal_it_waits():
+    """The next login is as late as after a refused one, or a program that tries again would hammer the broker."""
+    ms = []
+    with Server(*[after_login(GOOD, refuses)] * 2, honest(GOOD)) as server, Board() as board:
+        connect(board, server.port)
+        board.run("c._backoff.long_first = c._backoff.long_cap = 0.4\nfrom time import ticks_ms, ticks_diff")
+        for _ in range(2):
+            assert board.error("c.reauthenticate()").type == "AuthError"
+            ms.append(board.run("began = ticks_ms()\nc.reconnect()\nresult = ticks_diff(ticks_ms(), began)"))
+        board.run("c.disconnect()")
+        server.finish()
+        told = [name for name, _ in board.log()]
+    assert min(ms) >= 200, ms  # chance takes up to half of it
+    assert told == ["lost", "reconnected"] * 2
 
 
 def test_a_refusal_by_the_timer():

@@ -83,7 +83,7 @@ def connect(arguments, settings, timeout):
             "the CA that signed it, and mqtt.host the name in it?"
         )
     except ssl.SSLError as e:
-        raise ProvisionError(f"TLS with {where} failed ({e.reason}): is this the broker's TLS port?")
+        raise ProvisionError(f"TLS with {where} failed ({e.reason or e.args[-1]}): is this the broker's TLS port?")
     except OSError as e:
         if e.errno in (errno.ECONNRESET, errno.EPIPE):
             raise ProvisionError(

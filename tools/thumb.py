@@ -100,24 +100,14 @@ class Machine:
     @contextlib.contextmanager
     def counting(self):
         """While it lasts, executed, cycles and touched are kept."""
-        cpu, taken = self._cpu, [None]
-
-        def step(_, address, size, __):
-            if size != 2:
-                raise ThumbError("an instruction of 32 bits")
-            op = int.from_bytes(self.code[address - _CODE :][:2], "little")
-            if taken[0] is not None and address != taken[0]:
-                self.cycles += 1  # the branch before was taken
-            taken[0] = address + 2 if op >> 12 == 0xD else None
-            self.executed += 1
-            self.cycles += cycles(op)
+        cpu = self._cpu
 
         def touch(_, kind, address, size, __, ___):
             at = address - self._work if address < _STACK else address - self._top
             self.touched.add((at, size, kind == unicorn.UC_MEM_WRITE))
 
         hooks = [
-            cpu.hook_add(unicorn.UC_HOOK_CODE, step),
+            cpu.hook_add(unicorn.UC_HOOK_CODE, counter(self, _CODE)),
             cpu.hook_add(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, touch),
         ]
         self.executed = self.cycles = 0
@@ -127,6 +117,23 @@ class Machine:
         finally:
             for hook in hooks:
                 cpu.hook_del(hook)
+
+
+def counter(machine, begin):
+    """A hook for each instruction of machine.code, which lies at `begin`: adds to machine.executed and .cycles."""
+    taken = [None]
+
+    def step(_, address, size, __):
+        if size != 2:
+            raise ThumbError("an instruction of 32 bits")
+        op = int.from_bytes(machine.code[address - begin :][:2], "little")
+        if taken[0] is not None and address != taken[0]:
+            machine.cycles += 1  # the branch before was taken
+        taken[0] = address + 2 if op >> 12 == 0xD else None
+        machine.executed += 1
+        machine.cycles += cycles(op)
+
+    return step
 
 
 def cycles(op):

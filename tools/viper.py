@@ -16,7 +16,7 @@ import unicorn
 from unicorn import arm_const as arm
 
 from tools import mpy
-from tools.thumb import ThumbError, cycles
+from tools.thumb import ThumbError, counter
 
 SOURCE = mpy.LIB / "usasl" / "sha512_native.py"
 _CODE, _STUBS, _HEAP, _STACK = 0x10000000, 0x10010000, 0x20000000, 0x20020000
@@ -122,16 +122,7 @@ class Machine:
     @contextlib.contextmanager
     def counting(self):
         """While it lasts, executed, cycles, trace (a hash of all addresses touched) and lowest are kept."""
-        taken = [None]
-
-        def step(_, address, size, __):
-            op = int.from_bytes(self.code[address - _CODE :][:2], "little")
-            if taken[0] is not None and address != taken[0]:
-                self.cycles += 1  # the branch before was taken
-            taken[0] = address + 2 if op >> 12 == 0xD else None
-            self.executed += 1
-            self.cycles += cycles(op)
-
+        step = counter(self, _CODE)
         hook = self._cpu.hook_add(unicorn.UC_HOOK_CODE, step, None, _CODE, _CODE + _CODE_SIZE - 1)
         self.executed = self.cycles = self.trace = self.lowest = 0
         try:

@@ -15,6 +15,18 @@ def plain(value, other=repr):
     return other(value)
 
 
+def failure(e):
+    """An exception, for remote.BoardError."""
+    return {
+        "type": type(e).__name__,
+        "text": str(e),
+        "reason": getattr(e, "reason", None),
+        "errno": getattr(e, "errno", None) if isinstance(e, OSError) else None,
+        "said": getattr(e, "said", None),
+        "server": getattr(e, "server", None),
+    }
+
+
 def given(value):
     if isinstance(value, dict):
         if "hex" in value:

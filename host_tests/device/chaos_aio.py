@@ -1,55 +1,11 @@
 # The asyncio client, told to do what chaos_robust.py does.
 import asyncio
-import gc
-import json
-import os
-import sys
 
+from chaos import down, got, keep, measure, note, options, say, store, told, topic
 from umqtt5.aio import MQTTClient
-from umqtt5.outbox import Outbox
-from umqtt5.retry import Backoff
-from umqtt5.store import Store
 
-told = json.loads(sys.stdin.readline())
-got = []
-down = []
-
-
-def event(name, value):
-    if name == "lost":
-        down.append(repr(value))
-
-
-options = told.get("options", {})
-if told.get("user"):
-    from usasl.scram import ScramSHA256
-
-    options["auth"] = ScramSHA256(told["user"], told["password"])
-store = None
-if told.get("store"):
-    store = options["store"] = Store(told["store"])
-    options["outbox"] = Outbox(50)
-client = MQTTClient(
-    told["id"],
-    "127.0.0.1",
-    told["port"],
-    keepalive=told.get("keepalive", 10),
-    backoff=Backoff(0.01, 0.05, 0.05, 0.1),
-    clean_session=False,
-    on_event=event,
-    timeout=told.get("timeout", 5),
-    **options,
-)
-topic = told["topic"].encode()
+client = MQTTClient(told["id"], "127.0.0.1", clean_session=False, **options())
 session = client._engine.session
-
-
-def say(**line):
-    print(json.dumps(line))
-
-
-def note(message):
-    got.append(str(message.payload, "utf-8"))
 
 
 async def until(condition):
@@ -99,11 +55,6 @@ async def hole():
 async def reconnects():
     await start()
 
-    def measure():
-        gc.collect()
-        gc.collect()
-        return gc.mem_alloc(), len(os.listdir("/proc/self/fd"))
-
     # One block of an asyncio task comes and goes: the most after the tenth, the least of the last ones.
     early = late = None
     for n in range(told["count"]):
@@ -120,15 +71,9 @@ async def reconnects():
 
 
 async def lives():
-    def handler(message):
-        n = int(message.payload)
-        if n != int(store.word or b"-1") + 1:
-            say(wrong=[n, store.word.decode()])
-        store.keep(b"%d" % n)
-
-    client.on(topic + b"/in", handler)  # a resumed session's messages may come before subscribe() has run
+    client.on(topic + b"/in", keep)  # a resumed session's messages may come before subscribe() has run
     await client.connect()
-    await client.subscribe(topic + b"/in", 2, handler)
+    await client.subscribe(topic + b"/in", 2, keep)
     say(ready=1)
     n = 0
     while told["end"] is None:

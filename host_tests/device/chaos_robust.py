@@ -1,58 +1,11 @@
 # The blocking client that stays up, in a network that does not; what it is to do comes by standard input, what it has
 # done goes out as JSON lines. It publishes numbered messages and gets them back from the broker: both directions.
-import gc
-import json
-import os
-import sys
 import time
 
-from umqtt5.outbox import Outbox
-from umqtt5.retry import Backoff
+from chaos import down, got, keep, measure, note, options, say, store, told, topic
 from umqtt5.robust import MQTTClient
-from umqtt5.store import Store
 
-told = json.loads(sys.stdin.readline())
-got = []
-down = []
-
-
-def event(name, value):
-    if name == "lost":
-        down.append((time.ticks_ms(), repr(value)))
-
-
-def mechanism():
-    from usasl.scram import ScramSHA256
-
-    return ScramSHA256(told["user"], told["password"])
-
-
-options = told.get("options", {})
-if told.get("user"):
-    options["auth"] = mechanism()
-store = None
-if told.get("store"):
-    store = options["store"] = Store(told["store"])
-    options["outbox"] = Outbox(50)
-client = MQTTClient(
-    told["id"],
-    "127.0.0.1",
-    told["port"],
-    keepalive=told.get("keepalive", 10),
-    backoff=Backoff(0.01, 0.05, 0.05, 0.1),
-    on_event=event,
-    timeout=told.get("timeout", 5),
-    **options,
-)
-topic = told["topic"].encode()
-
-
-def say(**line):
-    print(json.dumps(line))
-
-
-def note(message):
-    got.append(str(message.payload, "utf-8"))
+client = MQTTClient(told["id"], "127.0.0.1", **options())
 
 
 def settle():
@@ -114,19 +67,13 @@ def hole():
     while not down:
         client.check_msg()
         time.sleep_ms(5)
-    say(down=down[0][1])
+    say(down=down[0])
 
 
 def reconnects():
     """Connections that end again and again; heap and descriptors after the tenth and the last."""
     client.connect(False)
     client.subscribe(topic, 2, note)
-
-    def measure():
-        gc.collect()
-        gc.collect()
-        return gc.mem_alloc(), len(os.listdir("/proc/self/fd"))
-
     early = None
     for n in range(told["count"]):
         client.publish(topic, b"x", qos=n % 3)
@@ -141,16 +88,8 @@ def reconnects():
 
 def lives():
     """One of many lives on the same store: publishes until it is killed, or told to stop."""
-
-    def handler(message):
-        # In order, each exactly once: the number kept with the message's identifier says so.
-        n = int(message.payload)
-        if n != int(store.word or b"-1") + 1:
-            say(wrong=[n, store.word.decode()])
-        store.keep(b"%d" % n)
-
     client.connect()
-    client.subscribe(topic + b"/in", 2, handler)
+    client.subscribe(topic + b"/in", 2, keep)
     say(ready=1)
     n = 0
     while told["end"] is None or int(store.word or b"-1") < told["end"]:

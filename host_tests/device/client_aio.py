@@ -8,7 +8,7 @@ import sys
 import time
 
 import umqtt5.errors as errors
-from as_json import given, plain
+from as_json import failure, given, plain
 from umqtt5.aio import MQTTClient
 from umqtt5.retry import Backoff
 from usasl.scram import ScramSHA256
@@ -105,14 +105,7 @@ async def main():
         try:
             answer["result"] = plain(await piece(json.loads(line)), shown)
         except Exception as e:
-            answer["error"] = {
-                "type": type(e).__name__,
-                "text": str(e),
-                "reason": getattr(e, "reason", None),
-                "errno": getattr(e, "errno", None) if isinstance(e, OSError) else None,
-                "said": getattr(e, "said", None),
-                "server": getattr(e, "server", None),
-            }
+            answer["error"] = failure(e)
             sys.print_exception(e)
         print("\n>>> " + json.dumps(answer))
 

@@ -4,7 +4,7 @@ import json
 import sys
 
 import umqtt5.errors as errors
-from as_json import given, plain
+from as_json import failure, given, plain
 from umqtt5 import MQTTClient
 
 log = []  # what handlers and on_event have noted
@@ -69,13 +69,6 @@ while True:
         exec(task["code"], names)
         answer["result"] = plain(names["result"])
     except Exception as e:
-        answer["error"] = {
-            "type": type(e).__name__,
-            "text": str(e),
-            "reason": getattr(e, "reason", None),
-            "errno": getattr(e, "errno", None) if isinstance(e, OSError) else None,
-            "said": getattr(e, "said", None),
-            "server": getattr(e, "server", None),
-        }
+        answer["error"] = failure(e)
         sys.print_exception(e)
     print("\n>>> " + json.dumps(answer))

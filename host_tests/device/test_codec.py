@@ -1,7 +1,7 @@
 # The codec: Variable Byte Integers, UTF-8, the property table, properties by name.
 # runs under CPython too
 from umqtt5.codec import check, properties, put_vbi, utf8, vbi, vbi_size
-from umqtt5.errors import MalformedPacket, ProtocolError
+from umqtt5.errors import MalformedPacket, PeerError, ProtocolError
 from umqtt5.props import decode, encode
 
 
@@ -126,6 +126,13 @@ def test_properties_that_are_wrong():
 def test_user_properties_and_identifiers_may_come_twice():
     check(b"\x26\x00\x01a\x00\x01b\x26\x00\x01a\x00\x01b\x0b\x01\x0b\x01", 0, 18, 3)
     raises(ProtocolError, check, b"\x0b\x01\x0b\x01", 0, 4, 8)  # a SUBSCRIBE has one
+
+
+def test_bad_bytes_of_the_caller_s_are_not_the_broker_s():
+    """What the application decodes leaves no reason behind for a DISCONNECT of the connection's."""
+    for props in (b"\x02\0", b"\x01\2", b"\x7f", b"\x02\0\0\0\1\x02\0\0\0\1"):
+        raises(PeerError, decode, props, 0, len(props), 3)
+        assert not PeerError.latest, props
 
 
 def test_encode_refuses():

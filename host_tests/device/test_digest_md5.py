@@ -3,6 +3,8 @@
 import hashlib
 from binascii import hexlify
 
+import exchanges
+from exchanges import Fixed, ends
 from usasl import digest_md5
 from usasl.crypto import SASLError, ServerNotProven
 from usasl.digest_md5 import DigestMD5
@@ -15,7 +17,10 @@ CNONCE = b"OA6MHXh6VqTrRk"
 REALM = b'realm="elwood.innosoft.com"'
 FIRST = REALM + b',nonce="OA6MG9tEQGm2hh",qop="auth",algorithm=md5-sess,charset=utf-8'
 PROOF = b"rspauth=ea40f60335c427b5527b84dbabcdfffd"
-random_nonce = digest_md5.nonce
+
+
+def fixed(value=CNONCE):
+    return Fixed(digest_md5, value)
 
 
 class Imap(DigestMD5):
@@ -24,19 +29,6 @@ class Imap(DigestMD5):
 
 class Acap(DigestMD5):
     service = "acap"
-
-
-class Fixed:
-    """While it is entered, the client's nonce is `value`."""
-
-    def __init__(self, value=CNONCE):
-        self.value = value
-
-    def __enter__(self):
-        digest_md5.nonce = lambda: self.value
-
-    def __exit__(self, *_):
-        digest_md5.nonce = random_nonce
 
 
 def md5(data):
@@ -63,40 +55,21 @@ def proof(key, message, verb=b":"):
     return hex5(both + b":" + cnonce + b":auth:" + hex5(verb + part(message, b"digest-uri")))
 
 
-def ends(exchange, data):
-    try:
-        out = exchange.send(data)
-    except StopIteration:
-        return True
-    raise AssertionError(out)
-
-
 def failure(error, *messages, mechanism=None):
-    """Send the server's messages; the last one must raise exactly `error`. Its text."""
-    with Fixed():
-        exchange = (mechanism or Imap(USER, PASSWORD)).exchange()
-        exchange.send(None)
-        for message in messages[:-1]:
-            exchange.send(message)
-        try:
-            out = exchange.send(messages[-1])
-        except SASLError as e:
-            assert type(e) is error, (messages[-1], type(e), str(e))
-            text = str(e)
-            key = DigestMD5.derive(USER, HOST, PASSWORD)
-            for secret in (PASSWORD, repr(key)[2:-1], hexlify(key).decode()):
-                assert secret not in text
-            return text
-        except StopIteration:
-            out = "the end"
-    raise AssertionError("accepted: " + repr((messages[-1], out)))
+    """exchanges.failure(); no secret is in the text."""
+    with fixed():
+        text = exchanges.failure((mechanism or Imap(USER, PASSWORD)).exchange(), error, *messages)
+    key = DigestMD5.derive(USER, HOST, PASSWORD)
+    for secret in (PASSWORD, repr(key)[2:-1], hexlify(key).decode()):
+        assert secret not in text
+    return text
 
 
 # Vectors ----------------------------------------------------------------------------------------------------
 
 
 def vector(mechanism, cnonce, first, response, rspauth):
-    with Fixed(cnonce):
+    with fixed(cnonce):
         x = mechanism.exchange()
         assert x.send(None) == b""
         out = x.send(first)
@@ -417,7 +390,7 @@ def test_the_proof_of_another_login_is_none():
 
 
 def test_a_buffer_that_changes():
-    with Fixed():
+    with fixed():
         x = Imap(USER, PASSWORD).exchange()
         x.send(None)
         first = bytearray(FIRST)

@@ -1,6 +1,7 @@
 # server_proof="reauth": a server that ends the login without its proof has one re-authentication more for it, and
 # until then its CONNACK has no effect and its messages are nobody's. In the engine; with SCRAM: test_server_proof.py.
 # runs under CPython too
+from reauth_steps import auth, step
 from rules import (
     METHOD,
     Mechanism,
@@ -10,7 +11,6 @@ from rules import (
     names,
     opened,
     packet,
-    props,
     protocol_error,
     sent,
     string,
@@ -33,21 +33,6 @@ class Late(Mechanism):
             self.heard.append(heard)
         if not heard:
             self.proof_due = True
-
-
-def auth(reason=0x18, data=None):
-    p = METHOD
-    if data is not None:
-        p += b"\x16" + bytes((len(data) >> 8, len(data) & 255)) + data
-    return packet(0xF0, bytes((reason,)) + props(p))
-
-
-def step(w):
-    w.flush()
-    while w.e.auth_busy():
-        w.e.work(w.now)
-        w.flush()
-    return w
 
 
 def unproven(present=0, properties=METHOD, clean=True, **options):

@@ -1,6 +1,7 @@
 # What the text of a refused login says, step by step: the code, the method, and what usually causes it, so that
 # nobody has to search for it.
 # runs under CPython too
+from reauth_steps import step
 from rules import METHOD, Mechanism, connack, opened, packet, props
 from umqtt5.errors import AuthError
 from umqtt5.reader import UP
@@ -12,13 +13,6 @@ REFUSALS = {
     "CONNACK": lambda reason: connack(0, reason),
     "DISCONNECT": lambda reason: packet(0xE0, bytes((reason,))),
 }
-
-
-def step(w):
-    w.flush()
-    while w.e.auth_busy():
-        w.e.work(w.now)
-        w.flush()
 
 
 def at_connect(*says):

@@ -2,6 +2,8 @@
 # runs under CPython too
 import hashlib
 
+import exchanges
+from exchanges import Fixed, ends, step
 from usasl import scram
 from usasl.crypto import SASLError, ServerNotProven, b64, hmac, unb64
 from usasl.scram import ScramSHA1, ScramSHA256
@@ -17,38 +19,10 @@ PROOF = b"dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
 CLIENT_KEY = unb64(b"pg/JI9Z+hkSpLRa5btpe9GVrDHJcSEN0viVTVXaZbos=")
 SERVER_KEY = unb64(b"wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=")
 ENTRY = (SALT, 4096, CLIENT_KEY, SERVER_KEY)
-random_nonce = scram.nonce
 
 
-class Fixed:
-    """While it is entered, the client's nonce is `value`."""
-
-    def __init__(self, value=CNONCE):
-        self.value = value
-
-    def __enter__(self):
-        scram.nonce = lambda: self.value
-
-    def __exit__(self, *_):
-        scram.nonce = random_nonce
-
-
-def step(exchange, data):
-    """Send data in; what comes out after the derivation, and how many times it yielded None."""
-    pauses = 0
-    out = exchange.send(data)
-    while out is None:
-        pauses += 1
-        out = exchange.send(None)
-    return out, pauses
-
-
-def ends(exchange, data):
-    try:
-        out = exchange.send(data)
-    except StopIteration:
-        return True
-    raise AssertionError(out)
+def fixed(value=CNONCE):
+    return Fixed(scram, value)
 
 
 def keyed(**more):
@@ -56,28 +30,19 @@ def keyed(**more):
 
 
 def failure(error, *messages, mechanism=None):
-    """Send the server's messages; the last one must raise exactly `error`. Its text."""
-    with Fixed():
-        exchange = (mechanism or keyed()).exchange()
-        exchange.send(None)
-        for message in messages[:-1]:
-            exchange.send(message)
-        try:
-            out = exchange.send(messages[-1])
-        except SASLError as e:
-            assert type(e) is error, (messages[-1], type(e))
-            text = str(e)
-            for secret in (PASSWORD, CLIENT_KEY, SERVER_KEY, b64(CLIENT_KEY), b64(SERVER_KEY)):
-                assert str(secret)[2:-1] not in text and repr(secret) not in text
-            return text
-    raise AssertionError("accepted: " + repr((messages[-1], out)))
+    """exchanges.failure(); no secret is in the text."""
+    with fixed():
+        text = exchanges.failure((mechanism or keyed()).exchange(), error, *messages)
+    for secret in (PASSWORD, CLIENT_KEY, SERVER_KEY, b64(CLIENT_KEY), b64(SERVER_KEY)):
+        assert str(secret)[2:-1] not in text and repr(secret) not in text
+    return text
 
 
 # Vectors ----------------------------------------------------------------------------------------------------
 
 
 def test_rfc5802_example():
-    with Fixed(b"fyko+d2lbbFgONRv9qkxdawL"):
+    with fixed(b"fyko+d2lbbFgONRv9qkxdawL"):
         m = ScramSHA1("user", PASSWORD)
         x = m.exchange()
         assert m.name == "SCRAM-SHA-1" and m.user == "user"
@@ -92,7 +57,7 @@ def test_rfc5802_example():
 
 
 def rfc7677(mechanism):
-    with Fixed():
+    with fixed():
         x = mechanism.exchange()
         assert x.send(None) == b"n,,n=user,r=" + CNONCE
         out, pauses = step(x, FIRST)
@@ -117,7 +82,7 @@ def test_rfc7677_example_by_keys():
 
 def test_raw_utf8_vector():
     # xdg-go/scram's "non-normal" vector holds for the SASLprepped name and password, given here as such.
-    with Fixed(b"clientNONCE"):
+    with fixed(b"clientNONCE"):
         x = ScramSHA256("ram\xf3n", "p\xc5ssword").exchange()
         x.send(None)
         out, _ = step(x, b"r=clientNONCEserverNONCE,s=c2FsdFNBTFRzYWx0,i=4096")
@@ -129,7 +94,7 @@ def test_raw_utf8_vector():
 
 
 def test_names_are_escaped_and_passwords_are_not():
-    with Fixed():
+    with fixed():
         first = ScramSHA256("a=b,c", "p", authzid="x=,y").exchange().send(None)
         assert first == b"n,a=x=3D=2Cy,n=a=3Db=2Cc,r=" + CNONCE
         x = ScramSHA256("u", "a=b,c", authzid="z", min_iterations=1).exchange()
@@ -152,7 +117,7 @@ def test_fresh_nonce_in_each_exchange():
 def test_progress_is_told_and_a_derivation_can_be_abandoned():
     m = ScramSHA256("user", PASSWORD)
     assert m.progress == 100
-    with Fixed():
+    with fixed():
         x = m.exchange()
         x.send(None)
         seen = []
@@ -296,7 +261,7 @@ def test_min_iterations_holds_for_keys_too_and_max_only_for_derivation():
     assert "min_iterations" in asking(b"4096", m)
     client_key, server_key = ScramSHA256.derive("p", SALT, 301)
     m = ScramSHA256("user", keys=[(SALT, 301, client_key, server_key)], min_iterations=1, max_iterations=10)
-    with Fixed():
+    with fixed():
         x = m.exchange()
         x.send(None)
         assert x.send(b"r=" + WHOLE + b",s=" + SALT64 + b",i=301").startswith(b"c=biws")
@@ -324,7 +289,7 @@ def test_first_messages_that_are_accepted():
     ):
         client_key, server_key = ScramSHA256.derive("p", salt, 4096)
         m = ScramSHA256("user", keys=[(salt, 4096, client_key, server_key)])
-        with Fixed():
+        with fixed():
             x = m.exchange()
             bare = x.send(None)[3:]
             first = b"r=" + CNONCE + nonce + b",s=" + b64(salt) + b",i=4096" + rest
@@ -335,7 +300,7 @@ def test_first_messages_that_are_accepted():
 
 
 def test_a_buffer_that_changes_during_the_derivation():
-    with Fixed():
+    with fixed():
         x = ScramSHA256("user", PASSWORD).exchange()
         x.send(None)
         first = bytearray(FIRST)
@@ -401,7 +366,7 @@ def test_error_instead_of_the_signature():
 
 
 def test_a_signature_with_an_extension_is_accepted():
-    with Fixed():
+    with fixed():
         x = keyed().exchange()
         x.send(None)
         x.send(FIRST)

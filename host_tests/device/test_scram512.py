@@ -5,7 +5,8 @@ import hashlib
 import random
 import sys
 
-from test_scram import Fixed, ends, step
+from exchanges import Fixed, ends, step
+from usasl import scram
 from usasl.crypto import SASLError, ServerNotProven, b64, hmac, unb64
 from usasl.scram import ScramSHA1, ScramSHA256, ScramSHA512
 
@@ -22,7 +23,7 @@ def test_published_vector():
     # xdg-go/scram, testdata/good/sha-512-ascii.json: no RFC has one
     own = b"/uAp+YhRXyuq+1zS3YWsUsZHpxLfGkcQ"
     whole = own + b"4FHzBxBhPzykjGStpoxdfs4Nyp1mtC9B"
-    with Fixed(own):
+    with Fixed(scram, own):
         m = ScramSHA512("user", "pencil", max_iterations=10000)
         x = m.exchange()
         assert m.name == "SCRAM-SHA-512"
@@ -37,7 +38,7 @@ def test_published_vector():
 def test_rfc7677_inputs_by_keys():
     keys = ScramSHA512.derive("pencil", SALT, 4096)
     assert len(keys[0]) == len(keys[1]) == 64
-    with Fixed(OWN):
+    with Fixed(scram, OWN):
         x = ScramSHA512("user", keys=[(SALT, 4096) + keys]).exchange()
         x.send(None)
         assert x.send(b"r=" + WHOLE + b",s=" + SALT64 + b",i=4096") == b"c=biws,r=" + WHOLE + b",p=" + PROOF
@@ -156,7 +157,7 @@ def test_any_bit_of_any_byte_that_is_signed():
     for kind in MECHANISMS:
         for more in (b"", b",x=ext,y=~"):
             server = Server(kind, b"salt", 7, "pass", more=more)
-            with Fixed(OWN):
+            with Fixed(scram, OWN):
                 for m in (
                     kind("user", keys=[server.keys], min_iterations=1),
                     kind("user", "pass", min_iterations=1, max_iterations=9999),

@@ -173,7 +173,7 @@ def test_wrong_values_are_named():
     for name in ("salt", "client_key", "server_key"):
         for value in ("!!!!", SECRET[:-1], SECRET + "\n", "\xe9\xe9=="):
             assert broken(value, "auth", "keys", 0, name) == "auth.keys[0]." + name + ": not base64"
-    assert broken("", "auth", "keys", 0, "salt").startswith("auth: keys: no salt")
+    assert "no salt" in broken("", "auth", "keys", 0, "salt")
     assert broken("AAAA", "auth", "keys", 0, "client_key").startswith("auth: keys: ")
     assert broken(0, "auth", "keys", 0, "iterations").startswith("auth: keys: ")
 

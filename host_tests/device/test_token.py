@@ -1,17 +1,10 @@
 # usasl.token: one message, and what the server says to it.
 # runs under CPython too
+from exchanges import ends
 from usasl.crypto import SASLError
 from usasl.token import Token
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJkZXZpY2UxIn0.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg"
-
-
-def ends(exchange, data=b""):
-    try:
-        out = exchange.send(data)
-    except StopIteration:
-        return True
-    raise AssertionError(out)
 
 
 def said(data, token=JWT):

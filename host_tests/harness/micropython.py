@@ -5,10 +5,13 @@ What a script is told goes in by standard input: arguments are shown to every us
 be secrets.
 """
 
+import contextlib
 import json
 import os
+import queue
 import signal
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,3 +94,52 @@ def run_device(script, told=None, *args, timeout=20, heap=None, name="micropytho
     if check and (result.hung or result.code or "Traceback" in result.out + result.err):
         raise DeviceError(f"{script} in {name}: {result.show()}")
     return result
+
+
+class Running:
+    """A device script that runs while the test goes on: JSON lines to it, and lines from it, none waited for without
+    a deadline. options: the interpreter's."""
+
+    def __init__(self, script, *options):
+        command, env = interpreter()
+        self.process = subprocess.Popen(
+            [*command, *options, str(DEVICE / script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=ROOT,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+        self.lines, self._passed = queue.Queue(), []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        with contextlib.suppress(ValueError):  # closed
+            for line in self.process.stdout:
+                self.lines.put(line)
+        self.lines.put(None)
+
+    def tell(self, value):
+        self.process.stdin.write(json.dumps(value, ensure_ascii=False) + "\n")
+        self.process.stdin.flush()
+
+    def line(self, begin, seconds):
+        """The next line that begins so; None at the script's end. The others are kept for text()."""
+        while True:
+            try:
+                line = self.lines.get(timeout=seconds)
+            except queue.Empty:
+                raise AssertionError(f"no answer in {seconds} s; before:\n{self.text()}") from None
+            if line is None or line.startswith(begin):
+                return line
+            self._passed.append(line)
+
+    def text(self):
+        """The last of its other lines."""
+        return "".join(self._passed[-60:])
+
+    def kill(self):
+        self.process.kill()
+        self.process.communicate(timeout=10)

@@ -16,16 +16,19 @@ from harness.scram import Credentials
 _numbers = itertools.count(1)
 
 
+def mosquitto(what, broker, *more):
+    """The command line of mosquitto_sub or mosquitto_pub (what: "sub", "pub"), at a broker's plain port."""
+    return [f"mosquitto_{what}", "-V", "mqttv5", "-h", broker.host, "-p", str(broker.plain_port), *more]
+
+
 class Subscriber:
     """mosquitto_sub on a broker's plain port; inside `with` it is subscribed. `messages(n)` waits for n of
     them."""
 
     def __init__(self, broker, topic, qos=1, seconds=30):
         self.broker, self.name = broker, f"witness{next(_numbers)}"
-        self._command = [
-            *("mosquitto_sub", "-V", "mqttv5", "-h", broker.host, "-p", str(broker.plain_port)),
-            *("-i", self.name, "-t", topic, "-q", str(qos), "-F", "%j", "-W", str(seconds)),
-        ]
+        more = ("-i", self.name, "-t", topic, "-q", str(qos), "-F", "%j", "-W", str(seconds))
+        self._command = mosquitto("sub", broker, *more)
 
     def __enter__(self):
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -54,9 +57,8 @@ class Subscriber:
 
 def send(broker, topic, payload, qos=0, retain=False):
     """mosquitto_pub on the plain port."""
-    command = ["mosquitto_pub", "-V", "mqttv5", "-h", broker.host, "-p", str(broker.plain_port)]
-    command += ["-t", topic, "-m", payload, "-q", str(qos), *(["-r"] if retain else [])]
-    subprocess.run(command, check=True, timeout=20)
+    more = ["-t", topic, "-m", payload, "-q", str(qos), *(["-r"] if retain else [])]
+    subprocess.run(mosquitto("pub", broker, *more), check=True, timeout=20)
 
 
 def stored(host, port, user, password, method="SCRAM-SHA-256", hash_name="sha256"):

@@ -12,12 +12,9 @@ No wait is without a deadline. A secret may be among the `values`, never in the 
 """
 
 import json
-import queue
-import subprocess
 import textwrap
-import threading
 
-from harness.micropython import DEVICE, ROOT, interpreter
+from harness.micropython import Running
 
 MARK = ">>> "
 SECONDS = 15  # for one piece
@@ -55,36 +52,16 @@ class Board:
 
     def __init__(self, port=None, client_id="board", **options):
         self._options = {"client_id": client_id, "port": port, "keepalive": 60, **options} if port else None
-        self._output, self._lines, self._busy = [], queue.Queue(), False
+        self._busy = False
 
     def __enter__(self):
-        command, env = interpreter()
-        self._process = subprocess.Popen(
-            [*command, str(DEVICE / self.script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=env,
-            cwd=ROOT,
-            encoding="utf-8",
-            errors="backslashreplace",
-        )
-        threading.Thread(target=self._read, daemon=True).start()
+        self._running = Running(self.script)
         if self._options:
             self.make(**self._options)
         return self
 
     def __exit__(self, *_):
-        self._process.kill()
-        self._process.communicate(timeout=10)
-
-    def _read(self):
-        try:
-            for line in self._process.stdout:
-                self._lines.put(line)
-        except ValueError:
-            pass  # closed
-        self._lines.put(None)
+        self._running.kill()
 
     def make(self, port, client_id="board", **options):
         """A new MQTTClient `c`."""
@@ -103,23 +80,14 @@ class Board:
     def start(self, code, **values):
         """Send a piece; it runs while the test goes on. `values`: names that it uses."""
         assert not self._busy, "the board still runs the last piece"
-        task = {"code": textwrap.dedent(code), "values": _plain(values)}
-        self._process.stdin.write(json.dumps(task, ensure_ascii=False) + "\n")
-        self._process.stdin.flush()
+        self._running.tell({"code": textwrap.dedent(code), "values": _plain(values)})
         self._busy = True
 
     def wait(self, seconds=SECONDS):
         """What the piece that runs gave as `result`; raises BoardError for what it raised."""
-        while True:
-            try:
-                line = self._lines.get(timeout=seconds)
-            except queue.Empty:
-                raise AssertionError(f"the board did not answer in {seconds} s\n{self._text()}") from None
-            if line is None:
-                raise AssertionError(f"the board died: {self._process.wait(5)}\n{self._text()}")
-            if line.startswith(MARK):
-                break
-            self._output.append(line)
+        line = self._running.line(MARK, seconds)
+        if line is None:
+            raise AssertionError(f"the board died: {self._running.process.wait(5)}\n{self._text()}")
         self._busy = False
         answer = json.loads(line[len(MARK) :])
         if "error" in answer:
@@ -146,9 +114,9 @@ class Board:
 
     def busy(self):
         """Whether the piece that was started still runs."""
-        if self._busy and not self._lines.empty():
-            with self._lines.mutex:
-                return not any(line is None or line.startswith(MARK) for line in self._lines.queue)
+        if self._busy and not self._running.lines.empty():
+            with self._running.lines.mutex:
+                return not any(line is None or line.startswith(MARK) for line in self._running.lines.queue)
         return self._busy
 
     def log(self):
@@ -156,7 +124,7 @@ class Board:
         return self.run("result = list(log)\nlog.clear()")
 
     def _text(self):
-        return "".join(self._output[-60:])
+        return self._running.text()
 
 
 def described(packets):

@@ -45,7 +45,9 @@ class Inbox:
             self.dropped += 1
             e.tell("dropped", m.topic)
             return
+        # At QoS 0 size, then our Receive Maximum; twice, for what a session that is gone may have left here.
         if n >= self.size + 2 * e.session.size:
+            e._failed(0x93)  # the connection's error: broke() would take it for the handler's
             raise ProtocolError((_TOO_MANY, e.session.size), 0x93)
         kept = Kept(m.copy(), handler, client.epoch)
         self.items.append(kept)

@@ -31,6 +31,7 @@ class Line:
         self._engine = engine
         self._keeper = None  # the task without which nothing would ever come
         self._fatal = None  # why there is none
+        self.error = None  # why the last connection or attempt ended; None while one is up
         self._leaving = False  # a DISCONNECT is about to go out
         self._lines = ([], [], [])  # by need: tasks that wait
         self._turn = None  # the one among them whose turn it is
@@ -154,6 +155,8 @@ class Line:
         try:
             return await asyncio.wait_for(coro, timeout)
         except asyncio.TimeoutError:
+            if self.error:  # no connection: why
+                what = "%s: %s" % (what, self.error)
             raise OSError(ETIMEDOUT, what)
 
     def _check(self):

@@ -30,12 +30,11 @@ def report(error, text):
 
 class Link(Line):
     """Owns the engine, the stream and the tasks. `state`: "closed", "network" (the hook runs), "connecting", "up",
-    "waiting" (for the next attempt). `error`: why the last connection or attempt ended."""
+    "waiting" (for the next attempt). `error`: see Line."""
 
     def __init__(self, brokers, network, backoff, clean_session, engine):
         super().__init__(engine)
         self.state = "closed"
-        self.error = None
         self._brokers = brokers
         self._broker = 0
         self._redirects = self._hops = 0  # how many may be followed in a row, and have been
@@ -306,7 +305,9 @@ class Link(Line):
     def _named(self, x):
         """An error of the socket's, with the step in which it came."""
         if type(x) is OSError and (len(x.args) == 1 or not isinstance(x.args[0], int)):
-            return OSError(x.args[0] if len(x.args) == 1 else EHOSTUNREACH, self._doing)
+            # The unix port's look-up has a text in the place of a number.
+            number = x.args[0] if len(x.args) == 1 and isinstance(x.args[0], int) else EHOSTUNREACH
+            return OSError(number, self._doing)
         if type(x) is ValueError and self._doing is _TLS:
             return OSError(ECONNABORTED, "%s: %s" % (_TLS, x.args[0].strip()))  # mbedtls' word on the certificate
         return x

@@ -6,7 +6,7 @@ The hot paths never come here: encode a publish's properties once and pass the b
 from micropython import const
 
 from .codec import check, kind, put_data, put_vbi, skip, text, u16, u32, vbi, vbi_size
-from .errors import wrong
+from .errors import PeerError, wrong
 
 # Texts of errors: see texts.py.
 _NO_PROPERTY = const(68)
@@ -108,7 +108,11 @@ def decode(buf, i=0, end=None, packet=None):
     if end is None:
         end = len(buf)
     if packet is not None:
-        check(buf, i, end, packet)
+        try:
+            check(buf, i, end, packet)
+        except PeerError:
+            PeerError.latest = 0  # the caller's bytes: what the engine reads it checks by itself
+            raise
     out = {}
     while i < end:
         ident = buf[i]

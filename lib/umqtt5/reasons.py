@@ -62,8 +62,8 @@ def describe(error):
         text = found(text)
     reason = error.reason
     if reason is not None:
-        # "CONNACK 0x87 Not authorized (the broker says: ...)"
-        text = "%s 0x%02X %s" % (text, reason, name(reason))
+        # "CONNACK 0x87 Not authorized (the broker says: ...)"; behind a sentence: "... (0x81 Malformed Packet)"
+        text = ("%s (0x%02X %s)" if " " in text else "%s 0x%02X %s") % (text, reason, name(reason))
     said = error.said
     if said:
         for c in said:

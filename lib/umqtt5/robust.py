@@ -177,6 +177,15 @@ class MQTTClient(Simple):
             self._finish(i)
             return
 
+    def reauthenticate(self, auth=None):
+        """As simple.MQTTClient's. What ends the connection (a refusal: AuthError, NotProven) is raised here; the next
+        call connects anew, with what it has logged in with before: after a refusal as late as retry.py says."""
+        try:
+            super().reauthenticate(auth)
+        except _ENDED as x:
+            self._lost(x)
+            raise
+
     def publisher(self, topic, qos=0, retain=False, props=None):
         """As simple.MQTTClient's; its publish(msg) works over any number of connections, and by the outbox."""
         return Publisher(self, super().publisher(topic, qos, retain, props))

@@ -79,7 +79,7 @@ def subscription(topic, qos, handler, ident, no_local, retain_as_published, reta
     """A Subscription with its options (3.8.3.1) checked. topic: the topic filter, str or bytes; props: checked bytes.
     ValueError."""
     filter = check_filter(topic)
-    if not 0 <= qos <= 2 or not 0 <= retain_handling <= 2:
+    if qos not in (0, 1, 2) or retain_handling not in (0, 1, 2):
         raise wrong(_SUB_OPTIONS)
     if no_local and filter.startswith(b"$share/"):
         raise wrong(_NO_LOCAL)  # [MQTT-3.8.3-4]

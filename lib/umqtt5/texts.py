@@ -64,7 +64,7 @@ _TEXTS = {
     # packets: what goes out
     48: "a packet of %d bytes; the broker takes %d",
     49: "props: property 0x%02X in a PUBLISH of the client's",
-    50: "topic: empty, or with a wildcard",
+    50: "topic: empty, or with + or #, which are for subscribe",
     51: "a PUBLISH of %d bytes; the broker takes %d",
     52: "topic and properties need tx_size=%d",
     53: "too many messages in flight: receive_maximum=%d, the broker's %d",
@@ -84,6 +84,8 @@ _TEXTS = {
     # tls, redirect
     65: "ssl_params: %s is none of %s",
     66: 'ssl=True needs the CA that signed the broker\'s certificate: ssl_params={"cadata": <DER>}',
+    121: "ssl_params: cadata, or cert and key: missing, or not in DER "
+    "(openssl x509 -in ca.pem -outform der -out ca.der)",
     67: "a server reference that is no host[:port]",
     # props
     68: "no such property: %s",
@@ -107,8 +109,8 @@ _TEXTS = {
     83: "a message with topic and properties needs rx_size=%d",
     84: "more than receive_maximum=%d unacknowledged messages",
     # subscribe (3.8 to 3.11)
-    85: "not a topic filter",
-    86: "subscribe: qos or retain_handling not 0..2",
+    85: "not a topic filter: empty; # not at the end; or # or + beside other characters between two /",
+    86: "subscribe(topic, qos, handler): qos, and retain_handling, are 0, 1 or 2",
     87: "no_local with a shared subscription",
     88: "id: 1..268435455",
     89: "props: a subscription identifier, beside id or a handler",

@@ -9,6 +9,7 @@ from .errors import wrong
 # Texts of errors: see texts.py.
 _SSL_PARAMS = const(65)
 _NO_CA = const(66)
+_NOT_DER = const(121)
 
 _PARAMS = ("cadata", "server_hostname", "cert", "key", "cert_reqs")
 
@@ -29,17 +30,20 @@ def context(ssl, params, server):
         import ssl
     else:
         from cpython_net import ssl
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if params.get("cert_reqs", ssl.CERT_REQUIRED) == ssl.CERT_NONE:
-        made.check_hostname = False  # CPython wants it in this order
-        made.verify_mode = ssl.CERT_NONE
-    elif "cadata" in params:
-        made.verify_mode = ssl.CERT_REQUIRED
-        made.load_verify_locations(cadata=params["cadata"])
-    else:
+    if "cadata" not in params and params.get("cert_reqs", ssl.CERT_REQUIRED) != ssl.CERT_NONE:
         raise wrong(_NO_CA)
-    if "cert" in params:
-        made.load_cert_chain(params["cert"], params["key"])
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if params.get("cert_reqs", ssl.CERT_REQUIRED) == ssl.CERT_NONE:
+            made.check_hostname = False  # CPython wants it in this order
+            made.verify_mode = ssl.CERT_NONE
+        else:
+            made.verify_mode = ssl.CERT_REQUIRED
+            made.load_verify_locations(cadata=params["cadata"])
+        if "cert" in params:
+            made.load_cert_chain(params["cert"], params["key"])
+    except (ValueError, OSError, KeyError):
+        raise wrong(_NOT_DER)
     return made, name
 
 

@@ -18,7 +18,7 @@ _TEXTS = {
     "control": "control character in user or authzid",
     "server_proof": "server_proof: one of 'require', 'reauth', 'skip'",
     "either": "give either a password or keys",
-    "keys": "keys: no salt, no count or wrong length of a key",
+    "keys": "keys: [(salt, iterations, client_key, server_key)]: no salt, no count, or a key of the wrong length",
     # SCRAM, the server's messages
     "no_challenge": "the server ended the login without a challenge and without its signature: "
     "it lets clients in without authentication, or it is not our server",

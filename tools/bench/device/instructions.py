@@ -2,25 +2,13 @@
 import json
 import sys
 
+import handlers
+
 TOPICS = (b"bench/house/kitchen", b"bench/house/cellar")
 MESSAGE = b'{"t": 21.5, "h": 48, "n": 123}'
 
 told = json.loads(sys.stdin.read())
 what, ours, n = told["what"], told["ours"], told["n"]
-seen = 0
-
-
-def take(message):
-    global seen
-    if message.buf[message.start] == 0x7B:
-        seen += 1
-
-
-def take_umqtt(topic, msg):
-    global seen
-    if msg[0] == 0x7B:
-        seen += 1
-
 
 if ours:
     from umqtt5 import MQTTClient
@@ -28,10 +16,10 @@ else:
     from umqtt.simple import MQTTClient
 client = MQTTClient("counted", "127.0.0.1", told["port"])
 if not ours:
-    client.set_callback(take_umqtt)
+    client.set_callback(handlers.take_umqtt)
 client.connect()
 if ours and what.startswith("receive"):
-    client.subscribe(TOPICS[0], 1, take)
+    client.subscribe(TOPICS[0], 1, handlers.take)
 
 
 def main():
@@ -54,7 +42,7 @@ def main():
         wait_msg = client.wait_msg
         for _ in range(n):
             wait_msg()
-        assert seen == n
+        assert handlers.seen == n
 
 
 main()

@@ -7,6 +7,7 @@ import os
 import sys
 from time import ticks_diff, ticks_us
 
+import handlers
 from bare import Bare, publish
 from umqtt.simple import MQTTClient as Umqtt
 from umqtt5 import MQTTClient
@@ -17,20 +18,6 @@ WINDOW = 20  # the broker's Receive Maximum, and our table
 
 told = json.loads(sys.stdin.read())
 HOST, PORT, ROUNDS = told["host"], told["port"], told["rounds"]
-seen = 0
-
-
-def take(message):
-    # In place, as a handler without allocation does.
-    global seen
-    if message.buf[message.start] == 123:
-        seen += 1
-
-
-def take_umqtt(topic, msg):
-    global seen
-    if msg[0] == 123:
-        seen += 1
 
 
 def timed(function, n, alone):
@@ -70,7 +57,7 @@ def rounds(contestants, n, drain, before=None, alone=False):
 ours = MQTTClient("bench-ours", HOST, PORT)
 ours.connect()
 umqtt = Umqtt("bench-umqtt", HOST, PORT)
-umqtt.set_callback(take_umqtt)
+umqtt.set_callback(handlers.take_umqtt)
 umqtt.connect()
 bare = Bare(HOST, PORT, b"bench-bare")
 
@@ -149,27 +136,25 @@ feeder = Bare(HOST, PORT, b"bench-feeder")
 
 
 def receive_ours(n):
-    global seen
-    seen = 0
+    handlers.seen = 0
     wait_msg = ours.wait_msg
     for _ in range(n):
         wait_msg()
-    assert seen == n
+    assert handlers.seen == n
 
 
 def receive_umqtt(n):
-    global seen
-    seen = 0
+    handlers.seen = 0
     wait_msg = umqtt.wait_msg
     for _ in range(n):
         wait_msg()
-    assert seen == n
+    assert handlers.seen == n
 
 
 for qos in range(2):
     names = [b"bench/%s/%d" % (name, qos) for name in (b"ours", b"othr", b"bare")]
     # The Subscription Identifier of our handler is in what comes to us; and in what comes to the bare socket.
-    ours.subscribe(names[0], qos, take)
+    ours.subscribe(names[0], qos, handlers.take)
     umqtt.subscribe(names[1], qos)
     bare.subscribe(names[2], qos, 1)
     # A witness gets all of it too, each message behind the one for the client: mosquitto serves "#" last.

@@ -1,0 +1,51 @@
+# Typical mistakes of a program's, and what their errors say: the cause and the cure, so that nobody has to search.
+from binascii import b2a_base64
+
+from umqtt5 import MQTTClient
+from usasl.scram import ScramSHA256
+from wire import raises
+
+
+def says(kind, words, function, *args, **options):
+    """Its error is of exactly this kind, and these words are in its text."""
+    error = raises(kind, lambda: function(*args, **options))
+    assert type(error) is kind, error
+    for word in words:
+        assert word in str(error), (word, str(error))
+
+
+def test_certificates(ca_der):
+    with open(ca_der, "rb") as f:
+        der = f.read()
+    pem = b"-----BEGIN CERTIFICATE-----\n" + b2a_base64(der) + b"-----END CERTIFICATE-----\n"
+
+    def client(**params):
+        return MQTTClient("me", "localhost", ssl=True, ssl_params=params)
+
+    client(cadata=der)
+    says(ValueError, ["needs the CA", "cadata"], client)
+    says(ValueError, ["ca is none of cadata"], client, ca=der)
+    for bad in (pem, b"", der[:-1], ca_der):
+        says(ValueError, ["cadata", "not in DER", "openssl x509"], client, cadata=bad)
+    says(ValueError, ["cert and key", "missing"], client, cadata=der, cert=der)
+    says(ValueError, ["cert and key"], client, cadata=der, cert=der, key=b"no key")
+    says(ValueError, ["ssl=True"], MQTTClient, "me", "localhost", ssl_params={"cadata": der})
+
+
+def test_subscribe_and_publish(broker_host, plain_port):
+    c = MQTTClient("mistakes", broker_host, plain_port, keepalive=60)
+    c.connect()
+    says(ValueError, ["subscribe(topic, qos, handler)"], c.subscribe, "t", print)  # as if there were no QoS
+    says(ValueError, ["qos", "0, 1 or 2"], c.subscribe, "t", 3)
+    says(ValueError, ["retain_handling"], c.subscribe, "t", 0, retain_handling=3)
+    for filter in ("", "a/#/b", "a+", "#a"):
+        says(ValueError, ["not a topic filter", "empty", "# not at the end"], c.subscribe, filter)
+    for topic in ("", "a/#", "+"):
+        says(ValueError, ["topic: empty, or with + or #", "subscribe"], c.publish, topic, b"m")
+    c.publish("t", b"m", qos=2)  # nothing of all that has harmed the connection
+    c.disconnect()
+
+
+def test_keys_in_a_wrong_form():
+    says(ValueError, ["(salt, iterations, client_key, server_key)"], ScramSHA256, "me", keys=[(b"s", 1, b"c", b"s")])
+    says(ValueError, ["either a password or keys"], ScramSHA256, "me")
