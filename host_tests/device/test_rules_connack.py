@@ -313,7 +313,7 @@ def test_a_new_connection_has_a_new_quota():
     w.feed(ack("PUBACK", first[0].pid))
     assert len(sent(w)) == 1
     w.feed(ack("PUBACK", first[1].pid))
-    assert w.e.quota == 1 and w.e.quota_max == 2
+    assert w.e.quota == 1 and w.e.granted(0x21, 65535) == 2
 
 
 def test_the_quota_never_exceeds_receive_maximum():

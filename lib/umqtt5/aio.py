@@ -134,7 +134,7 @@ class MQTTClient(Subscriber):
         except BaseException:
             self._end()
             raise
-        return bool(self._engine.connack[0])
+        return bool(self._engine.terms.connack[0])
 
     async def disconnect(self, reason=0, props=None, session_expiry=None):
         """Send DISCONNECT and close; what waits is told so by OSError(ENOTCONN), and `async for` ends. At most
@@ -351,17 +351,17 @@ class MQTTClient(Subscriber):
         """What the broker granted in its last CONNACK: a new dict, see props.granted()."""
         from .props import granted
 
-        return granted(self._engine.connack)
+        return granted(self._engine.terms.connack)
 
     @property
     def client_id(self):
         """bytes; the Assigned Client Identifier where the broker gave one."""
-        return self._engine.client_id
+        return self._engine.terms.client_id
 
     @property
     def oversized(self):
         """How many messages were too large for rx_size, and not delivered."""
-        return self._engine.oversized
+        return self._engine.session.oversized
 
     @property
     def dropped(self):

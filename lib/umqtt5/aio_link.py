@@ -105,7 +105,7 @@ class Link(Line):
 
     def _pace(self, error):
         """ms until the next attempt. The brokers of a list are tried one after the other without a pause."""
-        redirect = self._engine.redirect
+        redirect = self._engine.terms.redirect
         if redirect and self._hops < self._redirects:
             from .redirect import follow
 
@@ -115,7 +115,7 @@ class Link(Line):
                 return 0
             except PeerError:
                 pass  # a reference that is none
-        self._engine.redirect = self._place = self._moved = None
+        self._engine.terms.redirect = self._place = self._moved = None
         self._hops = 0
         if not self._was_up:
             self._broker = (self._broker + 1) % len(self._brokers)
@@ -449,7 +449,7 @@ class Link(Line):
             self._moved = None
         self._doing = "waiting for the broker"
         self._backoff.up(ticks_ms())
-        present = bool(e.connack[0])
+        present = bool(e.terms.connack[0])
         self._resumed(present)
         self.state = "up"
         self._tell("reconnected" if again else "connected", present)

@@ -62,7 +62,7 @@ class Subscriber(Link):
         while True:
             if not self._at_once(SLOT):
                 await self._wait_turn(SLOT)
-            if store and not e.known_session and store.has(new):
+            if store and not e.session.known and store.has(new):
                 s.add(new)  # the session of this device's last life has it
                 self._advance()
                 return new.options & 3

@@ -116,7 +116,7 @@ class MQTTClient:
         hops = self.redirects
         moved = None  # where the broker has moved to for good
         while True:
-            if hops and e.redirect:
+            if hops and e.terms.redirect:
                 from .redirect import follow
 
                 where, moved = follow(e, where)
@@ -124,7 +124,7 @@ class MQTTClient:
             try:
                 present = self._login(where, deadline, clean_session)
             except Refused:
-                if not hops or not e.redirect:
+                if not hops or not e.terms.redirect:
                     raise
             else:
                 if moved:  # only now: anybody could have said it
@@ -152,7 +152,7 @@ class MQTTClient:
                 raise OSError(ECONNABORTED, "%s: %s" % (_TLS, x.args[0].strip()))  # mbedtls' word on the certificate
             raise
         self._doing = "waiting for the broker"
-        return bool(e.connack[0])
+        return bool(e.terms.connack[0])
 
     def publish(self, topic, msg, retain=False, qos=0, props=None, wait=True):
         """Publish `msg`; returns when it is acknowledged (QoS 1: PUBACK, QoS 2: PUBCOMP). Allocates nothing where
@@ -352,13 +352,15 @@ class MQTTClient:
         if name == "connack":
             from .props import granted
 
-            return granted(e.connack)
+            return granted(e.terms.connack)
         if name == "answer":
             from .props import decode
 
             return decode(e.answer_props)
-        if name == "client_id" or name == "oversized":
-            return getattr(e, name)
+        if name == "client_id":
+            return e.terms.client_id
+        if name == "oversized":
+            return e.session.oversized
         raise AttributeError(name)
 
     def request(self, topic, msg, timeout=None, *, qos=0, props=None):

@@ -11,7 +11,6 @@ from errno import ECONNREFUSED, EINPROGRESS
 
 POLLIN = select.POLLIN
 POLLOUT = select.POLLOUT
-_BROKEN = select.POLLERR | select.POLLHUP
 
 if sys.implementation.name != "micropython":
     from cpython_net import select, socket
@@ -51,7 +50,7 @@ def start(where):
 def connected(sock, poll):
     """Whether a socket from start(), polled for POLLOUT, has connected; OSError where that failed."""
     for event in poll.ipoll(0):
-        if event[1] & _BROKEN:
+        if event[1] & (select.POLLERR | select.POLLHUP):
             sock.readinto(bytearray(1), 1)  # there is no getsockopt: this raises what went wrong
             raise OSError(ECONNREFUSED)
         if event[1] & POLLOUT:
