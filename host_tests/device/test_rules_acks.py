@@ -13,7 +13,7 @@ from rules import (
     subscribe,
     unsubscribe,
 )
-from umqtt5.errors import Reject
+from umqtt5.message import Reject
 from umqtt5.subscribe import Subscription
 from wire import Wire, publish, raises
 

@@ -19,7 +19,8 @@ from rules import (
     subscribe,
     unsubscribe,
 )
-from umqtt5.errors import Refused, Reject, ResourceError
+from umqtt5.errors import Refused, ResourceError
+from umqtt5.message import Reject
 from umqtt5.reader import FAILED, UP
 from umqtt5.subscribe import Subscription, send_subscribe, send_unsubscribe
 from wire import Wire, publish, raises

@@ -17,7 +17,8 @@ from rules import (
     u16,
     unsubscribe,
 )
-from umqtt5.errors import MalformedPacket, PeerError, ProtocolError, Reject
+from umqtt5.errors import MalformedPacket, PeerError, ProtocolError
+from umqtt5.message import Reject
 from umqtt5.reader import UP
 from umqtt5.subscribe import Subscription
 from wire import Wire, packet, publish, raises

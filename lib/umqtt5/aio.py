@@ -175,8 +175,8 @@ class MQTTClient(Subscriber):
         while e.session.sending or e.left or e.held or self._lines[ROOM] or self._lines[WAY] or self._waits():
             self._check()
             await self._watch()
-        if e.store:
-            e.store.flush()
+        if e.session.store:
+            e.session.store.flush()
 
     def _waits(self):
         return self._outbox is not None and self._outbox.pending()
@@ -281,8 +281,8 @@ class MQTTClient(Subscriber):
         e = self._engine
         if kept in e.undealt:
             e.undealt.remove(kept)
-            if e.store:
-                e.store.dealt(kept.ack & 0xFFFF)
+            if e.session.store:
+                e.session.store.dealt(kept.ack & 0xFFFF)
         if kept.ack and kept.epoch == e.epoch and e.state == UP:
             self._due.append((kept, reason, props))
             self._push()
@@ -293,9 +293,9 @@ class MQTTClient(Subscriber):
         if present:
             self._inbox.resumed()
             self._jobs.resumed()
-            if e.store and not self._anew:
+            if e.session.store and not self._anew:
                 for s in e.session.subscriptions:
-                    if not e.store.has(s):
+                    if not e.session.store.has(s):
                         self._anew = True
             return
         for kept in e.undealt:

@@ -162,7 +162,7 @@ class Link(Line):
         if not ms:
             self._push()
             ms = e.timer(now)
-        self._pinging = e.pinging
+        self._pinging = e.pinged is not None
         return ms
 
     def _again(self):
@@ -425,7 +425,7 @@ class Link(Line):
         if not self._was_up and e.state == UP:
             self._up()
         e.session.waiters.took = False
-        if self._pinging and not e.pinging:
+        if self._pinging and e.pinged is None:
             self._answered()
         if e.into is e.head:  # a packet has come whole
             self._push()

@@ -76,8 +76,8 @@ class Terms:
         self.clean = True
         self.expiry = 0  # s, of this connection: session_expiry, or what stands for None
         self.connack = b"\0"  # flags and properties, without the authentication data (see props.granted)
-        # And as MQTTClient was told: session_expiry, alias_maximum, max_packet, republish, reauth_every (ms),
-        # reauth_hold, props (bytes).
+        # topics: by topic alias of the broker's; as many as it may have. And as MQTTClient was told: session_expiry,
+        # max_packet, republish, reauth_every (ms), reauth_hold, props (bytes).
 
     def said(self, ident):
         """The value of a CONNECT property of one byte that the caller has given, or -1."""
@@ -88,8 +88,6 @@ class Terms:
 class Login(Reader):
     """The engine from CONNECT to CONNACK."""
 
-    store = None  # see store.py
-    topics = None  # by topic alias: those of the broker's
     authenticating = False  # True while a re-authentication runs
     held = False  # it holds back what we send: build no packet, wait
 
@@ -101,12 +99,13 @@ class Login(Reader):
         self.state = CONNECTING
         self.keepalive = terms.keepalive
         self.max_out = _LARGEST  # as large as a packet can be, until CONNACK tells
-        self.pinging = self.handler_raised = False
+        self.pinged = None
+        self.handler_raised = False
         self.parting = None
         self.owed = 0
         self.last_tx = self.last_rx = now
-        if terms.alias_maximum:
-            self.topics = [None] * (terms.alias_maximum + 1)
+        for i in range(len(terms.topics)):
+            terms.topics[i] = None
         self.session.forget_connection()
         self._await()
         self.exchange = None
@@ -148,8 +147,8 @@ class Login(Reader):
             props += _integer(0x11, terms.expiry)
         if terms.max_packet:
             props += _integer(0x27, terms.max_packet)
-        if terms.alias_maximum:
-            props += _integer(0x22, terms.alias_maximum)
+        if terms.topics:
+            props += _integer(0x22, len(terms.topics) - 1)
         if method:
             props += _data(0x15, method)
             if auth_data is not None:
@@ -207,12 +206,12 @@ class Login(Reader):
         if find(rx, at, n, 0x1A) >= 0 and terms.said(0x19) != 1:
             raise ProtocolError(_RESPONSE_INFORMATION)  # [MQTT-3.1.2-28]
         if not rx[0]:
-            self.session.known = True
+            self.session.known = 1
             self._session_gone()
         if i >= 0:
             terms.client_id = data(rx, i)
-        if self.store:
-            self.store.identify(terms.client_id)
+        if self.session.store:
+            self.session.store.identify(terms.client_id)
         terms.connack = bytes(rx[:1])
         while at < n:
             i = skip(rx, at)
@@ -222,7 +221,8 @@ class Login(Reader):
         self.quota = min(self.granted(0x21, 65535), self.session.size)  # no more in flight than our table holds
         self.max_qos = self.granted(0x24, 2)
         self.retain_available = self.granted(0x25, 1)
-        self.identifiers = self.granted(0x29, 1)
+        if self.session.known:
+            self.session.known = 1 + self.granted(0x29, 1)
         self.max_out = self.granted(0x27, _LARGEST)
         self.keepalive = self.granted(0x13, self.keepalive)
         self.alias_limit = min(len(self.aliases[0]), self.granted(0x22, 0))

@@ -20,8 +20,7 @@ from .codec import find, properties, u32, vbi, vbi_size
 from .errors import MalformedPacket, ProtocolError, ResourceError, wrong
 from .login import Login, Terms
 from .packets import may_publish
-from .reader import UP
-from .session import DONE, PUBACK, PUBCOMP, PUBREC, Session
+from .session import Session
 
 # Texts of errors: see texts.py.
 _KEEPALIVE = const(54)
@@ -40,6 +39,11 @@ _NOT_A_CLIENTS = const(99)
 _REFERENCE = const(100)
 _EXPIRY_0 = const(101)
 
+_UP = const(2)  # as in reader.py
+_PUBACK = const(1)  # as in session.py
+_PUBREC = const(2)  # as in session.py
+_PUBCOMP = const(3)  # as in session.py
+_DONE = const(6)  # as in session.py
 _ACKS = const(8)  # as in packets.py
 
 # The reasons that a server may give (3.4.2.1, 3.5.2.1; 3.6.2.1, 3.7.2.1).
@@ -95,7 +99,7 @@ class Engine(Login):
             session = Session(receive_maximum)
         terms = Terms(client_id, user, password, keepalive, auth)
         terms.session_expiry = session_expiry
-        terms.alias_maximum = topic_alias_maximum
+        terms.topics = [None] * (topic_alias_maximum + 1) if topic_alias_maximum else b""
         terms.max_packet = max_packet
         terms.republish = republish
         terms.reauth_every = int(reauth_every * 1000)
@@ -110,7 +114,6 @@ class Engine(Login):
         if on_event:
             self.on_event = on_event
         if store:
-            self.store = store
             store.identify(terms.client_id)
         self.message = self.to_callback = None  # see receive.py
         self.reject_props = b""
@@ -136,6 +139,13 @@ class Engine(Login):
     def receiving(self):
         """Messages are to come: load what receives them (receive.py). Allocates, the first time."""
         if self.message is None:
+            import gc
+            import sys
+
+            if "umqtt5.receive" not in sys.modules:
+                # What is loaded goes into the holes, not above the garbage. With this and the one in simple.py a
+                # day's work needs 84 KB instead of 91 (tools/bench/smallest.py).
+                gc.collect()
             from .receive import begin
 
             begin(self)
@@ -150,7 +160,7 @@ class Engine(Login):
     def _pingresp(self, n):  # 3.13
         if n:
             raise MalformedPacket("PINGRESP")
-        self.pinging = False
+        self.pinged = None
         return 0
 
     def _call_back(self, message):
@@ -184,12 +194,12 @@ class Engine(Login):
             i = self.rx
             pid = i[0] << 8 | i[1]
             i = pid % len(s.state)
-            if s.pid[i] == pid and s.state[i] == PUBACK:
+            if s.pid[i] == pid and s.state[i] == _PUBACK:
                 self.quota += s.flags[i] >> 4  # 4.9
                 self.answer_props = b""
                 s.answered(i, 0 if n == 2 else 0x10)
                 return 0
-        return self._sent(self._answer(n, 4), PUBACK)
+        return self._sent(self._answer(n, 4), _PUBACK)
 
     def _sent(self, answer, state):
         """What waits for `state` is acknowledged for good, or refused. answer: what _answer() returned."""
@@ -202,7 +212,7 @@ class Engine(Login):
         answer >>= 16  # from here on the reason
         topic = s.topic[i]
         s.answered(i, answer)
-        if answer >= 0x80 and s.state[i] != DONE:
+        if answer >= 0x80 and s.state[i] != _DONE:
             self.tell("refused", (topic, answer))  # nobody waits for it
         return 0
 
@@ -210,20 +220,20 @@ class Engine(Login):
         reason = self._answer(n, 5)
         n = reason & 0xFFFF  # from here on the packet identifier
         s = self.session
-        i = s.find(n, PUBREC)
+        i = s.find(n, _PUBREC)
         if i < 0:
             # PUBREC again, after a reconnect: the same answer again. Or one for a packet that we know nothing of.
-            i = 0 if s.find(n, PUBCOMP) >= 0 else 0x92
+            i = 0 if s.find(n, _PUBCOMP) >= 0 else 0x92
             self._ack(0x62, i, n)
         elif reason >= 0x800000:
-            self._sent(reason, PUBREC)
+            self._sent(reason, _PUBREC)
         else:
             s.reached(i)
             self._ack(0x62, 0, n)
         return 0
 
     def _pubcomp(self, n):  # 3.7
-        return self._sent(self._answer(n, 7), PUBCOMP)
+        return self._sent(self._answer(n, 7), _PUBCOMP)
 
     # --- what the application does, through a driver
 
@@ -231,7 +241,7 @@ class Engine(Login):
         """Build the PUBLISH that the driver has put into out_topic, out_msg (str or bytes), out_props (None, bytes,
         dict) and out_flags (qos << 1 | retain): the slot that waits for its acknowledgement, -1 at QoS 0. ValueError
         for what the broker's CONNACK does not allow. Allocates only to encode what is not bytes."""
-        if self.state != UP:
+        if self.state != _UP:
             self._ready_for_use()
         if self.out_flags:
             if not 0 <= self.out_flags >> 1 <= self.max_qos:  # [MQTT-3.2.2-11]

@@ -35,10 +35,10 @@ _LENGTH = const(1)
 _BODY = const(2)
 _DRAIN = const(3)
 
-_PING = const(34)  # in Packets.acks
+_PING = const(34)  # as in packets.py
 
 _SCRATCH = const(64)
-_VIEWS = const(16)
+_VIEWS = const(8)
 _NEVER = const(0x1FFFFFFF)  # ms; longer than any interval of MQTT's, and no more than a small integer
 
 # 2.1.3: the flags of each packet type that a server may send; _ANY: PUBLISH; _NONE: not a server's.
@@ -73,12 +73,12 @@ class Reader(Packets):
         # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the
         # error says. 0x80 to 0x82, 0x95 and what a rule names: never 0x87, which is the server's alone.
         self.parting = None
-        # By packet type: a function of (engine, length of the variable header and payload in rx). The class's; but that
-        # is found only behind a search through all of the engine's own.
+        # By packet type: a function of (engine, length of the variable header and payload in rx). An attribute of the
+        # class is found only behind a search through all of the engine's own.
         self.handlers = self.handlers
         self.quick = -1  # a body of so many bytes is read at once with its header; -1: none (max_packet, before UP)
-        self.last_tx = self.last_rx = self.pinged = 0  # ticks, ms
-        self.pinging = False
+        self.last_tx = self.last_rx = 0  # ticks, ms
+        self.pinged = None  # when PINGREQ was due, if PINGRESP has not come yet
         self._await()
 
     # --- what the driver calls
@@ -131,16 +131,12 @@ class Reader(Packets):
     def _got(self, n):
         if self.part != _BODY:
             return self._got_head(n)
-        self.need -= n
         i = 0 if self.into is self.scratch else n
         while i < n:  # it goes on from rx[have]
             self.rx[self.have + i] = self.scratch[i]
             i += 1
         self.have += n
-        if self.have < self.want:
-            self._go_on()
-            return 0
-        return self._whole()
+        return self._go_on()
 
     def _got_head(self, n):
         head = self.head
@@ -149,7 +145,12 @@ class Reader(Packets):
             if head[1] < 0x80:
                 return self._body(head[1])
         elif self.part == _DRAIN:
-            return self._got_rest(n)
+            self.have += n
+            self.need = min(self.size - self.have, len(self.rx))
+            if self.need:
+                return 0
+            self._await()
+            return 0x30
         else:
             # A header in pieces: byte by byte.
             if self.into is self.scratch:
@@ -163,14 +164,6 @@ class Reader(Packets):
         self.into = self.scratch
         self.need = 1
         return 0
-
-    def _got_rest(self, n):
-        self.want -= n
-        self.need = min(self.want, len(self.rx))
-        if self.want:
-            return 0
-        self._await()
-        return 0x30
 
     def timer(self, now):
         """ms until it wants to be called again. Queues PINGREQ when it is time (3.1.2.10); OSError(ETIMEDOUT) when
@@ -189,7 +182,7 @@ class Reader(Packets):
 
     def _keep_alive(self, now, quiet):
         ms = self.keepalive * 1000
-        if self.pinging:
+        if self.pinged is not None:
             ms = min(self.timeout, ms // 2) - ticks_diff(now, self.pinged)
             if ms <= 0:
                 self._silent("PINGRESP")
@@ -208,8 +201,7 @@ class Reader(Packets):
         self.acks[_PING] = 1
         self.pending = True
         self.prepared = None
-        if not self.pinging:
-            self.pinging = True
+        if self.pinged is None:
             self.pinged = now
 
     def farewell(self):
@@ -250,18 +242,24 @@ class Reader(Packets):
         self.need = 2
 
     def _go_on(self):
-        """A body came in part: the next piece goes to rx[have]."""
+        """A packet has come whole, or the start of a PUBLISH too large; or else the next piece goes to rx[have]."""
         have = self.have
+        n = min(self.size, len(self.rx))
+        if have == n:
+            # Ready for the next packet before anything is done with this one: a handler may raise.
+            self._await()
+            return self.handlers[self.head[0] >> 4](self, n)
         step = len(self.rx)
         if len(self.views) > 1:
             step -= len(self.views[1])
         off = have % step
         if off:
             self.into = self.scratch
-            self.need = min(_SCRATCH, step - off, self.want - have)
+            self.need = min(_SCRATCH, step - off, n - have)
         else:
             self.into = self.views[have // step]
-            self.need = self.want - have
+            self.need = n - have
+        return 0
 
     def _body(self, n):
         """The fixed header is whole: check it, and make room for n more bytes."""
@@ -277,34 +275,20 @@ class Reader(Packets):
         most = self.terms.max_packet
         if most and 1 + vbi_size(n) + n > most:
             raise ProtocolError((_ABOVE_MAX_PACKET, n, most), 0x95)
-        self.want = n
-        room = len(self.rx)
-        if n > room:
-            if t != 3:
-                self.parting = 0x95
-                raise ResourceError((_NEEDS_RX, n, n), 0x95)
-            self.want = room  # its start is kept: topic and packet identifier are needed
+        if n > len(self.rx) and t != 3:  # of a PUBLISH the start is kept: topic and packet identifier are needed
+            self.parting = 0x95
+            raise ResourceError((_NEEDS_RX, n, n), 0x95)
         self.size = n
         self.part = _BODY
         self.have = 0
-        if not n:
-            return self._whole()
-        self.into = self.rx
-        self.need = self.want
-        return 0
-
-    def _whole(self):
-        """A packet has come whole; or, of a PUBLISH that is too large, its start."""
-        # The reader is ready for the next packet before anything is done with this one: a handler may raise.
-        self._await()
-        return self.handlers[self.head[0] >> 4](self, self.want)
+        return self._go_on()
 
     def _drain(self):
         """Of a PUBLISH larger than rx the start has come: read the rest, and keep nothing of it."""
         self.part = _DRAIN
         self.into = self.rx
-        self.want = self.size - len(self.rx)
-        self.need = min(self.want, len(self.rx))
+        self.have = len(self.rx)
+        self.need = min(self.size - self.have, self.have)
 
     def _pid(self, i, n):
         if i + 2 > n:

@@ -216,7 +216,7 @@ class Again(_Again):
             terms.user = text(new, "user")
         terms.mechanism = self.mechanism
         e.held = False
-        if e.pinging:  # its answer could not come, or it could not even go out
+        if e.pinged is not None:  # its answer could not come, or it could not even go out
             e.pinged = self.since
         for i in range(len(e.tx)):  # nothing is in it: work() saw to that
             e.tx[i] = 0

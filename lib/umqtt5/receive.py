@@ -8,8 +8,8 @@ says so.
 from micropython import const
 
 from .codec import find, u16, vbi
-from .errors import ProtocolError, Reject, ResourceError
-from .message import Message
+from .errors import ProtocolError, ResourceError
+from .message import Message, Reject
 from .reader import UP
 from .subscribe import suback
 
@@ -159,9 +159,9 @@ def _hand(e, handler):
 
 def _dispatch(e, m, s):
     # Not by number in a session that another life of this device has made: its numbers may be others.
-    if not e.session.known or m.props_start == m.start or not m.by_number(s):
+    if not s.known or m.props_start == m.start or not m.by_number(s):
         s.usual = None
-        m.by_filter(s, not (e.session.known and e.identifiers), e.to_callback)
+        m.by_filter(s, s.known < 2, e.to_callback)
 
 
 def _rejected(e):
@@ -183,14 +183,15 @@ def _check(e, m):
 
 
 def _alias(e, m, ident):  # 3.3.2.3.4
-    if ident > e.terms.alias_maximum:
-        raise ProtocolError((_ALIAS_ABOVE, ident, e.terms.alias_maximum), 0x94)
+    topics = e.terms.topics
+    if ident >= len(topics):
+        raise ProtocolError((_ALIAS_ABOVE, ident, max(0, len(topics) - 1)), 0x94)
     if m.topic_end > 2:
-        e.topics[ident] = m.topic
-    elif e.topics[ident] is None:
+        topics[ident] = m.topic
+    elif topics[ident] is None:
         raise ProtocolError(_ALIAS_NEW)
     else:
-        m.topic_buf = e.topics[ident]
+        m.topic_buf = topics[ident]
         m.topic_start = 0
         m.topic_end = len(m.topic_buf)
 

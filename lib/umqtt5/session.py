@@ -24,9 +24,11 @@ class Session:
     """The slots of packets in flight. A slot is found by its packet identifier without a search: identifier modulo
     the number of slots. `topic`, `msg` and `props` hold references to the caller's objects, not copies."""
 
-    # How many more than our Receive Maximum are borne: mosquitto 2.0.11 sends the next message at QoS 2 when it has the
-    # PUBREC, not the PUBCOMP; half of a long queue can be open at once.
+    # How many more than our Receive Maximum are borne: mosquitto 2.0.11 sends the next message at QoS 2 when it has
+    # the PUBREC, not the PUBCOMP; half of a long queue can be open at once.
     grace = 1000
+
+    store = None  # see store.py
 
     def __init__(self, size):
         self.size = size  # at most so many PUBLISH packets with QoS > 0 are in flight
@@ -44,7 +46,7 @@ class Session:
         self.last = 0  # the packet identifier used last
         self.sending = 0  # slots that hold a PUBLISH
         self.received = array("H", bytes(2 * size))  # QoS 2: identifiers between PUBREC and PUBREL; 0 is a free place
-        self.known = False  # its Subscription Identifiers are ours: this object made the session
+        self.known = 0  # 1: this object made the session; 2: and messages come with our Subscription Identifiers
         self.subscriptions = []
         self.usual = None  # the one, with a `head`, whose handler alone took the last message
         self.counted = bytearray(size)  # beside it: 1 where this connection's Receive Maximum counts it

@@ -103,7 +103,7 @@ def send_subscribe(e, s):
         raise wrong(_NO_SHARED)
     if not e.granted(0x28, 1) and (b"+" in f or b"#" in f):
         raise wrong(_NO_WILDCARDS)
-    if not e.identifiers:
+    if not e.granted(0x29, 1):
         s.set_id(0)  # [MQTT-3.2.2.3.12]
     props = s.props
     if s.id:

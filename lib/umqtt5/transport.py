@@ -4,10 +4,10 @@ can do without blocking.
 This file and tls.py alone know the difference between MicroPython and CPython (where the host tools run lib/).
 """
 
+import errno
 import select
 import socket
 import sys
-from errno import ECONNREFUSED, EINPROGRESS
 
 POLLIN = select.POLLIN
 POLLOUT = select.POLLOUT
@@ -39,7 +39,7 @@ def start(where):
         try:
             sock.connect(where[-1])
         except OSError as e:
-            if e.errno != EINPROGRESS:
+            if e.errno != errno.EINPROGRESS:
                 raise
     except BaseException:
         sock.close()
@@ -52,7 +52,7 @@ def connected(sock, poll):
     for event in poll.ipoll(0):
         if event[1] & (select.POLLERR | select.POLLHUP):
             sock.readinto(bytearray(1), 1)  # there is no getsockopt: this raises what went wrong
-            raise OSError(ECONNREFUSED)
+            raise OSError(errno.ECONNREFUSED)
         if event[1] & POLLOUT:
             return True
     return False
