@@ -1,5 +1,5 @@
-"""Numbers that two modules of lib/ share stand in both, as private constants: a name that is imported takes 8 bytes of
-heap on a board, and each use of it a search. `_DONE = const(6)  # as in session.py` must say the truth."""
+"""Numbers that two modules of lib/ share stand in both, as private constants: a name that is imported takes 8 bytes
+of heap on a board, and each use of it a search. `_DONE = const(6)  # as in session.py` must say the truth."""
 
 import re
 
