@@ -18,8 +18,6 @@ This file must never hold the names of reason codes (reasons.py) or texts (texts
 printed), nor put a secret into a text.
 """
 
-from errno import ECONNRESET
-
 
 def wrong(what, kind=ValueError, packet=""):
     """An error of Python's own, to be raised: of this kind, with the text `what` (see texts.py), behind `packet`."""
@@ -113,12 +111,11 @@ class Disconnected(OSError):
     props = b""
 
     def __init__(self, reason, said=None):
+        from errno import ECONNRESET
+
         super().__init__(ECONNRESET, "DISCONNECT")
         self.reason = reason
         self.said = said
 
     __str__ = MQTTError.__str__
     __repr__ = MQTTError.__repr__
-
-
-MQTTException = MQTTError  # as in umqtt

@@ -44,15 +44,13 @@ _ANEW = const(8)  # in Session.flags
 _LARGEST = const(268435460)  # bytes: no packet can be larger (2.1.4)
 
 
-def _integer(ident, value):
+def _property(ident, value):
     # Not by props.encode(): it would be loaded for this alone, 3.2 KB.
-    return bytes((ident,)) + value.to_bytes(2 if kind(ident) == 2 else 4, "big")
-
-
-def _data(ident, raw):
-    if len(raw) > 65535:
+    if isinstance(value, int):
+        return bytes((ident,)) + value.to_bytes(2 if kind(ident) == 2 else 4, "big")
+    if len(value) > 65535:
         raise wrong(_LARGE_DATA)
-    return bytes((ident, len(raw) >> 8, len(raw) & 0xFF)) + raw
+    return bytes((ident, len(value) >> 8, len(value) & 0xFF)) + value
 
 
 class Terms:
@@ -87,9 +85,6 @@ class Terms:
 
 class Login(Reader):
     """The engine from CONNECT to CONNACK."""
-
-    authenticating = False  # True while a re-authentication runs
-    held = False  # it holds back what we send: build no packet, wait
 
     def open(self, now, clean_session):
         """A stream is being opened: build CONNECT, or let the mechanism compute its first bytes (auth_busy())."""
@@ -138,21 +133,21 @@ class Login(Reader):
     def send_connect(self, method, auth_data):
         """CONNECT (3.1), with our arguments as properties. Allocates."""
         terms = self.terms
-        props = terms.props + _integer(0x21, self.session.size)
+        props = terms.props + _property(0x21, self.session.size)
         terms.expiry = terms.session_expiry
         if terms.expiry is None:
             # umqtt's users expect that clean_session=False keeps the session for ever.
             terms.expiry = 0 if terms.clean else 0xFFFFFFFF
         if terms.expiry:
-            props += _integer(0x11, terms.expiry)
+            props += _property(0x11, terms.expiry)
         if terms.max_packet:
-            props += _integer(0x27, terms.max_packet)
+            props += _property(0x27, terms.max_packet)
         if terms.topics:
-            props += _integer(0x22, len(terms.topics) - 1)
+            props += _property(0x22, len(terms.topics) - 1)
         if method:
-            props += _data(0x15, method)
+            props += _property(0x15, method)
             if auth_data is not None:
-                props += _data(0x16, auth_data)
+                props += _property(0x16, auth_data)
         self.put_connect(terms, props)
 
     def set_will(self, topic, msg, retain, qos, props):

@@ -3,7 +3,7 @@
 from micropython import const
 
 from .codec import field, find, properties, skip, topic, utf8, vbi, vbi_size
-from .errors import MalformedPacket, ProtocolError, wrong
+from .errors import MalformedPacket, ProtocolError
 
 # Texts of errors: see texts.py.
 _REJECT = const(75)
@@ -23,6 +23,8 @@ class Reject(Exception):
     def __init__(self, reason=0x83, props=None):
         super().__init__(reason)
         if reason not in b"\x80\x83\x87\x90\x91\x97\x99":
+            from .errors import wrong
+
             raise wrong((_REJECT, reason))
         self.reason = reason
         self.props = props

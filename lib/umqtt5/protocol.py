@@ -16,7 +16,7 @@ After the login nothing here allocates, but where a docstring says so.
 
 from micropython import const
 
-from .codec import find, properties, u32, vbi, vbi_size
+from .codec import find, properties, vbi, vbi_size
 from .errors import MalformedPacket, ProtocolError, ResourceError, wrong
 from .login import Login, Terms
 from .packets import may_publish
@@ -111,16 +111,14 @@ class Engine(Login):
                 raise wrong((_OWN_ARGUMENT, ident))
         if ack_props:
             self.ack_props = [b""] * _ACKS + [self.properties(ack_props, 4)]
-        if on_event:
-            self.on_event = on_event
+        self.on_event = on_event
+        self.callback = None
         if store:
             store.identify(terms.client_id)
         self.message = self.to_callback = None  # see receive.py
         self.reject_props = b""
         self.answer_props = b""  # the last acknowledgement's
         self.owed = 0  # PUBLISH with QoS > 0 that came and are not acknowledged yet (4.9)
-
-    callback = None
 
     # What runs for each message is found in this table, the first that is searched, not in the third or fourth.
     start_publish = Login.start_publish
@@ -286,7 +284,7 @@ class Engine(Login):
 
             props = self.properties(props + encode(session_expiry_interval=session_expiry), 14)
         i = find(props, 0, len(props), 0x11)
-        if i >= 0 and u32(props, i) and not self.terms.expiry:  # [MQTT-3.1.2-23], 3.14.2.2.2
+        if i >= 0 and props[i : i + 4] != b"\0\0\0\0" and not self.terms.expiry:  # [MQTT-3.1.2-23], 3.14.2.2.2
             raise wrong(_EXPIRY_0)
         self.put_disconnect(reason, props)
 

@@ -50,8 +50,6 @@ _FLAGS = const(b"\xfe\xfe\0\xff\0\0\x02\0\xfe\0\xfe\0\xfe\0\0\0")
 class Reader(Packets):
     """The incoming half of the engine, below the meaning of packets. Owns `rx`."""
 
-    on_event = None
-
     def __init__(self, terms, session, tx_size, rx_size, aliases, timeout):
         self.rx = bytearray(rx_size)  # the largest block comes first
         super().__init__(tx_size, aliases, session)
@@ -79,6 +77,14 @@ class Reader(Packets):
         self.quick = -1  # a body of so many bytes is read at once with its header; -1: none (max_packet, before UP)
         self.last_tx = self.last_rx = 0  # ticks, ms
         self.pinged = None  # when PINGREQ was due, if PINGRESP has not come yet
+        self.size = 0  # of the body
+        self.on_event = None
+        # Of login.py and reauth.py. Every attribute of the engine is made in a constructor: its table must not grow
+        # later, when the heap is in pieces.
+        self.authenticating = False  # True while a re-authentication runs
+        self.held = False  # it holds back what we send: build no packet, wait
+        self.max_qos = -1  # until CONNACK tells
+        self.retain_available = 0
         self._await()
 
     # --- what the driver calls
