@@ -54,7 +54,7 @@ def test_while_twenty_tasks_publish(broker, port):
                     await asyncio.sleep_ms(3)
             tasks = [spawn(work(n)) for n in range(20)]
             for i in range(10):
-                await c.reauthenticate(ScramSHA256("device1", keys=c._engine.mechanism._keys) if i == 5 else None)
+                await c.reauthenticate(ScramSHA256("device1", keys=c._engine.terms.mechanism._keys) if i == 5 else None)
                 await asyncio.sleep_ms(3)
             await asyncio.gather(*tasks)
             await c.publish(topic, b"END", qos=1)
@@ -271,7 +271,7 @@ def test_keep_alive(hold):
         scripted(lambda conn: with_pings(conn, hold, b"flows")) as server,
         board_at(server.port, reauth_hold=hold) as board,
     ):
-        board.run("await c.connect()\nc._engine.own_keepalive = c._engine.keepalive = 1")
+        board.run("await c.connect()\nc._engine.terms.keepalive = c._engine.keepalive = 1")
         board.run("spawn(c.reauthenticate())\nawait until(lambda: c._engine.authenticating)")
         board.run("await asyncio.sleep_ms(20)\nawait c.publish('t', b'flows')")
         board.run("await until(lambda: not c._engine.authenticating)\nassert c.epoch == 1 and not failed")
@@ -322,7 +322,7 @@ def test_its_end_is_the_connections(how, by_the_timer):
     with scripted(script, honest(GOOD)) as server, board_at(server.port, timeout=1, **every) as board:
         board.run("await c.connect()")
         if by_the_timer:
-            board.run("await until(lambda: events('lost'))\nc._engine.reauth_every = 100000")  # no further one
+            board.run("await until(lambda: events('lost'))\nc._engine.terms.reauth_every = 100000")  # no further one
         else:
             assert board.error("await c.reauthenticate()").type == error
         board.run("await c.publish('t', b'm', qos=1)\nassert c.epoch == 2\nawait c.disconnect()")

@@ -323,7 +323,7 @@ def test_connect_of_theirs_and_ours():
     props["user_property"] = [("k", "v"), ("", "")]
     w = Driven(session_expiry=77, max_packet=9999, props=props, opened=False)
     w.e.set_will("w/t", b"gone", True, 2, will)
-    w.e.user, w.e.password = b"user", b"word"
+    w.e.terms.user, w.e.terms.password = b"user", b"word"
     ours = w.open(clean=False).packets()[0]
     assert ours.connect.pop("will")["props"] == packet.connect.pop("will")["props"]
     assert ours.connect == packet.connect

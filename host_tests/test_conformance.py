@@ -25,7 +25,7 @@ TYPES = {
 }
 SAMPLES = {1: b"\1", 2: b"\0\1", 3: b"\0\0\0\1", 4: b"\1", 5: b"\0\1x", 6: b"\0\1\xff", 7: b"\0\1a\0\1b", 8: b"\1"}
 PROPERTIES = {p["id"]: p for p in spec.properties()}
-PACKETS = {**spec.packets(), "Will Properties": codec.WILL}
+PACKETS = {**spec.packets(), "Will Properties": 0}
 
 
 # The accounting --------------------------------------------------------------------------------------------

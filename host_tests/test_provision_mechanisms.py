@@ -441,5 +441,5 @@ def test_names_of_every_kind(own, place, method):
     assert place.run()[0] == 0
     with Board() as board:
         board.run("from umqtt5.secrets import load\nc = MQTTClient(**load(path))", path=str(place.file))
-        assert board.get("c._engine.user") == user.encode()
+        assert board.get("c._engine.terms.user") == user.encode()
         board.run("c.connect(); c.publish('t', b'm', qos=1); c.disconnect()")

@@ -64,7 +64,7 @@ def test_twenty_in_a_row(broker, port):
             """
             for i in range(20):
                 if i == 10:
-                    new = ScramSHA256("device1", keys=c._engine.mechanism._keys)
+                    new = ScramSHA256("device1", keys=c._engine.terms.mechanism._keys)
                     c.reauthenticate(new)
                 c.publish(topic, b"before %d" % i, qos=i % 3)
                 c.reauthenticate()
@@ -97,7 +97,7 @@ def test_another_user(broker):
         connect(board, broker.port, "another")
         board.run("c.reauthenticate(ScramSHA256('device2', password))", password="s3cret-of-device2")
         board.run("c.publish('t', b'm', qos=1); c.disconnect(); c.connect(); c.reauthenticate()")
-        assert board.get("c._engine.user") == b"device2"
+        assert board.get("c._engine.terms.user") == b"device2"
         lines = [line for line in broker.log_text().splitlines() if "as another " in line]
         assert [line.rpartition("u'")[2] for line in lines] == ["device1').", "device2')."], lines
 
@@ -255,7 +255,9 @@ def test_not_held_they_flow():
 def test_keep_alive_does_not_end_it(hold):
     with scripted(lambda conn: with_pings(conn, hold)) as server, Board() as board:
         connect(board, server.port, "alive")
-        board.run("c._engine.own_keepalive = c._engine.keepalive = 1; c._engine.reauth_hold = hold", hold=hold)
+        board.run(
+            "c._engine.terms.keepalive = c._engine.keepalive = 1; c._engine.terms.reauth_hold = hold", hold=hold
+        )
         board.run("c.reauthenticate(); c.publish('t', b'm', qos=1); c.disconnect()")
         server.finish()
 
@@ -272,7 +274,7 @@ def test_our_own_computing_does_not_count_against_a_deadline():
 
     with Server(after_login(GOOD, lambda conn: conn.serve()), after_login(GOOD, then)) as server, Board() as board:
         connect(board, server.port, "slow", reauth_hold=False)
-        board.run(SLOW + "c._engine.mechanism = Slow(user, password)\nfrom time import ticks_ms")
+        board.run(SLOW + "c._engine.terms.mechanism = Slow(user, password)\nfrom time import ticks_ms")
         board.run("c.disconnect(); c.connect(); c.reauthenticate()")
         board.run("c._engine.reauthenticate(None, ticks_ms()); c.subscribe('t')")
         board.run("c.disconnect()")

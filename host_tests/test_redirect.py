@@ -195,7 +195,7 @@ def test_a_move_for_good_counts_when_the_login_there_has_succeeded():
 )
 def test_forms_of_a_reference(reference, expected):
     with Board(1234) as board:
-        code = "from umqtt5.redirect import follow\nc._engine.redirect = (0x9C, reference)\n"
+        code = "from umqtt5.redirect import follow\nc._engine.terms.redirect = (0x9C, reference)\n"
         code += "result = follow(c._engine, ('old', 1234, None))[0][:2]"
         assert board.run(code, reference=reference) == expected
 

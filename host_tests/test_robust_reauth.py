@@ -98,7 +98,9 @@ def test_a_refusal_by_the_timer():
         with Server(after_login(GOOD, until_again), honest(GOOD)) as server, Board() as board:
             connect(board, server.port, reauth_every=1)
             board.run(f"while not log: {call}")
-            board.run("c._engine.reauth_every = 1000000\nc.check_msg()\nc.publish('t', b'm', qos=1)\nc.disconnect()")
+            board.run(
+                "c._engine.terms.reauth_every = 1000000\nc.check_msg()\nc.publish('t', b'm', qos=1)\nc.disconnect()"
+            )
             server.finish()
             assert [(n, "AuthError" in str(v) or v) for n, v in board.log()] == [
                 ("lost", True),

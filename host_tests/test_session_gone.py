@@ -250,6 +250,6 @@ def test_receive_connect_says_clean_start():
 
     with Server(script, script, script) as server, Board(server.port) as board:
         board.run("c.connect(False)\nc.disconnect()\nc.connect(True)\nc.disconnect()")
-        board.run("c._engine.session_expiry = 77\nc.connect(False)\nc.disconnect()")
+        board.run("c._engine.terms.session_expiry = 77\nc.connect(False)\nc.disconnect()")
         server.finish()
     assert [(p.connect["clean"], p.prop(0x11)) for p in seen] == [(False, 0xFFFFFFFF), (True, None), (False, 77)]

@@ -65,7 +65,7 @@ def all_acknowledged(c):
 
 
 def answered(c):
-    return not c._engine.pinging
+    return c._engine.pinged is None
 
 
 def locked(step, client, times=COUNT):

@@ -4,8 +4,8 @@ import micropython  # noqa: F401  (first: under CPython it gives `time` its tick
 
 from time import ticks_add
 
-from umqtt5.errors import MalformedPacket, ProtocolError, Reject, ResourceError
-from umqtt5.message import matches
+from umqtt5.errors import MalformedPacket, ProtocolError, ResourceError
+from umqtt5.message import Reject, matches
 from umqtt5.reader import FAILED
 from umqtt5.subscribe import Subscription, send_subscribe
 from wire import Wire, packet, publish, raises
@@ -28,7 +28,7 @@ def test_connect_with_everything():
         props={"user_property": [("a", "b")], "request_response_information": 1},
     )
     w.e.set_will("w/t", b"gone", True, 1, {"will_delay_interval": 9})
-    w.e.user, w.e.password = b"u", b"p"
+    w.e.terms.user, w.e.terms.password = b"u", b"p"
     w.e.open(0, False)
     body = w.flush()[0][2:]
     assert body[:10] == b"\x00\x04MQTT\x05" + bytes((0x80 | 0x40 | 0x20 | 0x08 | 0x04,)) + b"\x00\x05"
@@ -157,7 +157,7 @@ def test_keep_alive_pings_when_nothing_was_sent_or_nothing_received():
                 w.feed(publish(b"t", b""))
         assert w.sent == [b"\xc0\x00"], silent
         w.feed(b"\xd0\x00")
-        assert not w.e.pinging
+        assert w.e.pinged is None
 
 
 def test_a_missing_pingresp_ends_the_connection():
@@ -228,7 +228,7 @@ def test_receive_maximum_of_the_broker():
     w.flush()
     pid = w.e.session.pid[first]
     w.feed(bytes((0x40, 2, pid >> 8, pid & 255)))
-    assert w.e.answer(first) == 0 and w.e.may_publish()
+    assert w.answer(first) == 0 and w.e.may_publish()
 
 
 def test_what_the_broker_does_not_offer_is_refused_here():
@@ -309,7 +309,7 @@ def test_an_oversized_publish_is_drained_and_refused():
     w.feed(publish(b"t", b"after"))
     assert w.messages == [(b"t", b"after")]
     assert w.sent == [b"\x40\x03\x00\x03\x97"]
-    assert w.e.oversized == 2 and [n for n, _ in events] == ["oversized", "oversized"]
+    assert w.e.session.oversized == 2 and [n for n, _ in events] == ["oversized", "oversized"]
 
 
 def test_other_packets_too_large_for_rx_end_the_connection():
@@ -329,7 +329,7 @@ def test_a_topic_too_large_for_rx_ends_the_connection():
 def test_acknowledgements_for_unknown_identifiers():
     w = Wire().up()
     w.feed(b"\x40\x02\x00\x05\x70\x02\x00\x05")
-    assert w.e.unmatched == 2 and w.flush() == []
+    assert w.e.session.unmatched == 2 and w.flush() == []
     w.feed(b"\x50\x02\x00\x05\x62\x02\x00\x06")
     assert w.sent == [b"\x62\x03\x00\x05\x92", b"\x70\x03\x00\x06\x92"]
 
@@ -384,7 +384,7 @@ def test_the_answer_of_a_3_1_1_broker():
 
 def test_assigned_client_identifier():
     w = Wire(client_id="").up(assigned_client_identifier="given")
-    assert w.e.client_id == b"given"
+    assert w.e.terms.client_id == b"given"
 
 
 def test_session_present_only_where_it_may_be():

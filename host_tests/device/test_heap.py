@@ -119,7 +119,7 @@ def test_a_ping_by_itself(broker_host, plain_port):
         check_until(c, answered)
 
     def pinging(c):
-        return c._engine.pinging
+        return c._engine.pinged is not None
 
     c = made(broker_host, plain_port, None, None, 1)
     locked(idle, c, 2)

@@ -61,7 +61,7 @@ def test_the_proof_comes_in_a_re_authentication():
     assert (p.name, p.reason, p.props) == ("AUTH", 0x19, METHOD + b"\x16\x00\x03one")
     assert not w.e.authenticating, "connect() has not returned"
     prove(w)
-    assert w.e.mechanism.heard == [b"", b"proof"]
+    assert w.e.terms.mechanism.heard == [b"", b"proof"]
     assert sent(w) == []
 
 
@@ -105,12 +105,12 @@ def test_nothing_of_the_connack_holds_before():
     properties = METHOD + b"\x21\x00\x05\x24\x00\x25\x00\x13\x00\x07\x12\x00\x03new\x28\x00"
     w = unproven(0, properties, keepalive=60)
     e = w.e
-    before = (e.client_id, e.keepalive, e.known_session, e.connack)
+    before = (e.terms.client_id, e.keepalive, e.session.known, e.terms.connack)
     assert before == (b"me", 60, False, b"\0")
     raises(OSError, w.publish, b"t", b"m")
     prove(w)
-    assert (e.client_id, e.keepalive, e.quota, e.max_qos, e.retain_available, e.wildcards) == (b"new", 7, 5, 0, 0, 0)
-    assert e.known_session and b"new" in e.connack
+    assert (e.terms.client_id, e.keepalive, e.quota, e.max_qos, e.retain_available) == (b"new", 7, 5, 0, 0)
+    assert e.session.known and b"new" in e.terms.connack and e.granted(0x28, 1) == 0
 
 
 def test_a_session_is_not_lost_by_an_unproven_word():

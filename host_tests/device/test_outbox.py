@@ -136,7 +136,7 @@ def test_feed_and_a_caller_that_waits():
     w.flush()
     w.feed(b"\x50\x02\x00\x01")
     w.feed(b"\x70\x02\x00\x01")
-    assert w.e.answer(o.slot) == 0
+    assert w.answer(o.slot) == 0
 
 
 def test_feed_and_what_the_broker_does_not_take():

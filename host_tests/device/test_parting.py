@@ -56,7 +56,7 @@ class Full:
 
 def test_a_server_reference_that_was_none():
     w = Wire(auth=Full())
-    w.e.redirect = (0x9C, ":x")
+    w.e.terms.redirect = (0x9C, ":x")
     raises(ProtocolError, follow, w.e, ("old", 1, None))
     w.e.open(w.now, True)
     while w.e.auth_busy():

@@ -136,7 +136,7 @@ def test_its_credentials_are_those_of_the_next_login():
     for given, then in ((None, b"two"), ("mine", b"mine")):
         w = Wire(auth=User("one", b"login"))
         if given:
-            w.e.user = given.encode()
+            w.e.terms.user = given.encode()
         granted(w)
         new = User("two", b"new", b"proof")
         w.e.reauthenticate(new, w.now)

@@ -2,7 +2,8 @@
 # runs under CPython too
 from reauth_steps import auth, begin, finish, granted, nothing_stands_in_front, step, up
 from rules import ack, last, names, pub, sent
-from umqtt5.errors import AuthError, ProtocolError, Reject
+from umqtt5.errors import AuthError, ProtocolError
+from umqtt5.message import Reject
 from umqtt5.reader import CLOSED, FAILED
 from umqtt5.session import PUBACK
 from wire import publish, raises

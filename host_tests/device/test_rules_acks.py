@@ -13,7 +13,7 @@ from rules import (
     subscribe,
     unsubscribe,
 )
-from umqtt5.errors import Reject
+from umqtt5.message import Reject
 from umqtt5.subscribe import Subscription
 from wire import Wire, publish, raises
 
@@ -84,7 +84,7 @@ def test_qos_1_as_the_sender():
     i = w.publish(b"t", b"m", False, 1, None)
     p = last(w)
     assert (p.flags, p.qos, p.topic, p.payload) == (2, 1, b"t", b"m") and p.pid
-    assert w.e.answer(i) is None, "unacknowledged"
+    assert w.answer(i) is None, "unacknowledged"
     assert pub(w, qos=1).pid != p.pid
     w.now += 3600_000
     w.e.closed()
@@ -119,7 +119,7 @@ def test_qos_2_as_the_sender():
     w.feed(ack("PUBREC", p.pid))
     q = last(w)
     assert (q.name, q.pid, q.reason, q.flags) == ("PUBREL", p.pid, 0, 2)
-    assert w.e.answer(i) is None
+    assert w.answer(i) is None
     for _ in range(2):
         again = resume(w)
         assert [(q.name, q.pid) for q in again] == [("PUBREL", p.pid)], "never the PUBLISH again"
@@ -142,7 +142,7 @@ def test_a_refused_message_is_done_with():
     two = w.publish(b"t", b"2", False, 2, None)
     w.feed(ack("PUBREC", last(w).pid, 0x87))
     assert sent(w) == [], "no PUBREL"
-    assert (w.e.answer(one), w.e.answer(two)) == (0x97, 0x87)
+    assert (w.answer(one), w.answer(two)) == (0x97, 0x87)
     assert resume(w) == []
 
 
@@ -304,6 +304,6 @@ def test_unknown_acknowledgements_do_no_harm():
     w = Wire().up()
     fine(w, ack("PUBACK", 5) + ack("PUBREC", 5) + ack("PUBREL", 5) + ack("PUBCOMP", 5))
     assert [(p.name, p.reason) for p in sent(w)] == [("PUBREL", 0x92), ("PUBCOMP", 0x92)]
-    assert w.e.unmatched == 2
+    assert w.e.session.unmatched == 2
     alive(w)
     raises(ValueError, w.publish, b"t", b"", False, 5, None)

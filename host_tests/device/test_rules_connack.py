@@ -19,7 +19,8 @@ from rules import (
     subscribe,
     unsubscribe,
 )
-from umqtt5.errors import Refused, Reject, ResourceError
+from umqtt5.errors import Refused, ResourceError
+from umqtt5.message import Reject
 from umqtt5.reader import FAILED, UP
 from umqtt5.subscribe import Subscription, send_subscribe, send_unsubscribe
 from wire import Wire, publish, raises
@@ -313,7 +314,7 @@ def test_a_new_connection_has_a_new_quota():
     w.feed(ack("PUBACK", first[0].pid))
     assert len(sent(w)) == 1
     w.feed(ack("PUBACK", first[1].pid))
-    assert w.e.quota == 1 and w.e.quota_max == 2
+    assert w.e.quota == 1 and w.e.granted(0x21, 65535) == 2
 
 
 def test_the_quota_never_exceeds_receive_maximum():

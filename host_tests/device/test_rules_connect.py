@@ -52,15 +52,15 @@ def test_flags_say_what_the_payload_holds():
             for password in (None, b"password", b""):
                 for clean in (True, False):
                     w = Wire()
-                    w.e.user = None if user is None else user.encode()
-                    w.e.password = password
+                    w.e.terms.user = None if user is None else user.encode()
+                    w.e.terms.password = password
                     if will:
                         w.e.set_will("will/t", b"bye", will[1], will[0], {"will_delay_interval": 5})
                     p = opened(w, clean)
                     flags = p.connect_flags
                     assert p.version == 5 and p.client_id == b"me" and not flags & 1
                     assert bool(flags & 2) == clean
-                    assert p.user == w.e.user and p.password == password
+                    assert p.user == w.e.terms.user and p.password == password
                     if will:
                         assert p.will == (b"\x18\x00\x00\x00\x05", b"will/t", b"bye")
                         assert flags >> 3 & 3 == will[0] and bool(flags & 32) == will[1]

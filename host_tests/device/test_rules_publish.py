@@ -17,7 +17,8 @@ from rules import (
     u16,
     unsubscribe,
 )
-from umqtt5.errors import MalformedPacket, PeerError, ProtocolError, Reject
+from umqtt5.errors import MalformedPacket, PeerError, ProtocolError
+from umqtt5.message import Reject
 from umqtt5.reader import UP
 from umqtt5.subscribe import Subscription
 from wire import Wire, packet, publish, raises
@@ -147,7 +148,7 @@ def test_an_alias_can_change_its_topic():
 def test_an_alias_in_a_message_too_large_for_us_counts():
     w = Wire(topic_alias_maximum=5, rx_size=64).up()
     fine(w, publish(b"t", bytes(200), 1, 7, properties=b"\x23\x00\x02"))
-    assert w.e.oversized == 1 and [(p.name, p.reason) for p in sent(w)] == [("PUBACK", 0x97)]
+    assert w.e.session.oversized == 1 and [(p.name, p.reason) for p in sent(w)] == [("PUBACK", 0x97)]
     fine(w, publish(b"", b"m", properties=b"\x23\x00\x02"))
     assert w.messages == [(b"t", b"m")]
 

@@ -106,13 +106,13 @@ def test_an_answer_is_what_the_server_said():
     w = Wire().up()
     i = send_subscribe(w.e, Subscription(0, b"a", None, 2, b""))
     p = sent(w)[0]
-    assert w.e.answer(i) is None
+    assert w.answer(i) is None
     fine(w, packet(0x90, u16(p.pid) + b"\0\x01"))
-    assert w.e.answer(i) == 1, "granted less than asked for"
+    assert w.answer(i) == 1, "granted less than asked for"
     i = send_unsubscribe(w.e, b"a", None)
     p = sent(w)[0]
     fine(w, packet(0xB0, u16(p.pid) + b"\0\x11"))
-    assert w.e.answer(i) == 0x11
+    assert w.answer(i) == 0x11
 
 
 # Ping ------------------------------------------------------------------------------------------------------

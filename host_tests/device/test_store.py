@@ -255,7 +255,7 @@ def test_client_identifier():
     device.store.close()
     Engine = type(device.e)
     s = Store("s")
-    assert Engine("", None, None, 0, store=s).client_id == b"me"
+    assert Engine("", None, None, 0, store=s).terms.client_id == b"me"
     s = Store("s")
     e = Engine("you", None, None, 0, store=s)
     assert e.session.receiving == 0, "an identifier of another session's"

@@ -2,6 +2,7 @@
 from umqtt5.props import encode
 from umqtt5.protocol import Engine
 from umqtt5.reader import UP
+from umqtt5.session import DONE
 
 
 class Stream:
@@ -25,7 +26,7 @@ class Wire:
         self.now = now
         self.chunk = chunk  # bytes at a time, None: all
         self.e = Engine(options.pop("client_id", "me"), None, None, options.pop("keepalive"), **options)
-        self.e.grace = 0  # Receive Maximum to the letter
+        self.e.session.grace = 0  # Receive Maximum to the letter
         self.sent = []
         self.messages = []
         self.e.callback = lambda topic, msg: self.messages.append((topic, msg))
@@ -41,6 +42,11 @@ class Wire:
                 self.sent.append(packet)
                 packet = b""
         return self.sent
+
+    def answer(self, i):
+        """The reason code of slot i; None while it waits."""
+        s = self.e.session
+        return s.reason[i] if s.state[i] == DONE else None
 
     def feed(self, data):
         """Bytes from the broker, as a non-blocking stream gives them: whole by pull(), in pieces by got()."""

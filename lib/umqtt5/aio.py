@@ -134,7 +134,7 @@ class MQTTClient(Subscriber):
         except BaseException:
             self._end()
             raise
-        return bool(self._engine.connack[0])
+        return bool(self._engine.terms.connack[0])
 
     async def disconnect(self, reason=0, props=None, session_expiry=None):
         """Send DISCONNECT and close; what waits is told so by OSError(ENOTCONN), and `async for` ends. At most
@@ -175,8 +175,8 @@ class MQTTClient(Subscriber):
         while e.session.sending or e.left or e.held or self._lines[ROOM] or self._lines[WAY] or self._waits():
             self._check()
             await self._watch()
-        if e.store:
-            e.store.flush()
+        if e.session.store:
+            e.session.store.flush()
 
     def _waits(self):
         return self._outbox is not None and self._outbox.pending()
@@ -281,8 +281,8 @@ class MQTTClient(Subscriber):
         e = self._engine
         if kept in e.undealt:
             e.undealt.remove(kept)
-            if e.store:
-                e.store.dealt(kept.ack & 0xFFFF)
+            if e.session.store:
+                e.session.store.dealt(kept.ack & 0xFFFF)
         if kept.ack and kept.epoch == e.epoch and e.state == UP:
             self._due.append((kept, reason, props))
             self._push()
@@ -293,9 +293,9 @@ class MQTTClient(Subscriber):
         if present:
             self._inbox.resumed()
             self._jobs.resumed()
-            if e.store and not self._anew:
+            if e.session.store and not self._anew:
                 for s in e.session.subscriptions:
-                    if not e.store.has(s):
+                    if not e.session.store.has(s):
                         self._anew = True
             return
         for kept in e.undealt:
@@ -351,17 +351,17 @@ class MQTTClient(Subscriber):
         """What the broker granted in its last CONNACK: a new dict, see props.granted()."""
         from .props import granted
 
-        return granted(self._engine.connack)
+        return granted(self._engine.terms.connack)
 
     @property
     def client_id(self):
         """bytes; the Assigned Client Identifier where the broker gave one."""
-        return self._engine.client_id
+        return self._engine.terms.client_id
 
     @property
     def oversized(self):
         """How many messages were too large for rx_size, and not delivered."""
-        return self._engine.oversized
+        return self._engine.session.oversized
 
     @property
     def dropped(self):

@@ -10,7 +10,8 @@ from micropython import const
 from asyncio import core
 
 from .aio_wait import pause, wake
-from .errors import ProtocolError, Reject
+from .errors import ProtocolError
+from .message import Reject
 
 # Texts of errors: see texts.py.
 _TOO_MANY = const(84)
@@ -53,8 +54,8 @@ class Inbox:
         self.items.append(kept)
         if m.qos:
             e.kept = kept
-            if m.qos == 2 and e.store:
-                e.store.holding = True  # not dealt with yet: its identifier must not be on flash before it is
+            if m.qos == 2 and e.session.store:
+                e.session.store.holding = True  # not dealt with yet: its identifier must not be on flash before it is
         if self.tasks:
             wake(self.tasks.pop(0))
         client._generous = True

@@ -104,7 +104,7 @@ class Link(Line):
 
     def _pace(self, error):
         """ms until the next attempt. The brokers of a list are tried one after the other without a pause."""
-        redirect = self._engine.redirect
+        redirect = self._engine.terms.redirect
         if redirect and self._hops < self._redirects:
             from .redirect import follow
 
@@ -114,7 +114,7 @@ class Link(Line):
                 return 0
             except PeerError:
                 pass  # a reference that is none
-        self._engine.redirect = self._place = self._moved = None
+        self._engine.terms.redirect = self._place = self._moved = None
         self._hops = 0
         if not self._was_up:
             self._broker = (self._broker + 1) % len(self._brokers)
@@ -161,7 +161,7 @@ class Link(Line):
         if not ms:
             self._push()
             ms = e.timer(now)
-        self._pinging = e.pinging
+        self._pinging = e.pinged is not None
         return ms
 
     def _again(self):
@@ -426,7 +426,7 @@ class Link(Line):
         if not self._was_up and e.state == UP:
             self._up()
         e.session.waiters.took = False
-        if self._pinging and not e.pinging:
+        if self._pinging and e.pinged is None:
             self._answered()
         if e.into is e.head:  # a packet has come whole
             self._push()
@@ -450,7 +450,7 @@ class Link(Line):
             self._moved = None
         self._doing = "waiting for the broker"
         self._backoff.up(ticks_ms())
-        present = bool(e.connack[0])
+        present = bool(e.terms.connack[0])
         self._resumed(present)
         self.state = "up"
         self._tell("reconnected" if again else "connected", present)

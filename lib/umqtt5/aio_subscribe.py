@@ -57,12 +57,12 @@ class Subscriber(Link):
     async def _subscribe(self, new):
         e = self._engine
         s = e.session
-        store = e.store
+        store = e.session.store
         old = s.get(new.filter)
         while True:
             if not self._at_once(SLOT):
                 await self._wait_turn(SLOT)
-            if store and not e.known_session and store.has(new):
+            if store and not e.session.known and store.has(new):
                 s.add(new)  # the session of this device's last life has it
                 self._advance()
                 return new.options & 3
@@ -116,8 +116,8 @@ class Subscriber(Link):
             if not self._at_once(SLOT):
                 await self._wait_turn(SLOT)
             try:
-                if self._engine.store:
-                    self._engine.store.unsubscribed(filter)
+                if self._engine.session.store:
+                    self._engine.session.store.unsubscribed(filter)
                 i = send_unsubscribe(self._engine, filter, props)
             except BaseException:
                 self._advance()

@@ -25,13 +25,11 @@ _PROPS_BEYOND = const(13)
 _NOT_A_STRING = const(14)
 _NOT_TEXT = const(15)
 
-# Bits of the packets that may carry a property: bit n = control packet type n; bit 0 = the will inside CONNECT.
-WILL = const(0)
-
-# 2.2.2.2, table 2-4. Three bytes an identifier, found at 3 * identifier: its type, and the packets, high byte first.
+# 2.2.2.2, table 2-4. Three bytes an identifier, found at 3 * identifier: its type, and the packets that may carry it,
+# high byte first: bit n = control packet type n; bit 0 = the will inside CONNECT.
 # Types: 1 one byte, 2 and 3 two and four byte integers, 4 Variable Byte Integer, 5 string, 6 binary data,
 # 7 string pair; 0 is no property; 8: one byte that may only be 0 or 1.
-_TABLE = (
+_TABLE = const(
     b"\0\0\0"
     b"\x08\x00\x09"  # 01 payload format indicator
     b"\x03\x00\x09"  # 02 message expiry interval
@@ -71,7 +69,7 @@ _TABLE = (
 _LAST = const(0x2A)
 
 # Zero is a Protocol Error in these: 0B, 21, 23 (a Malformed Packet nowhere), 27.
-_NOT_ZERO = b"\x0b\x21\x23\x27"
+_NOT_ZERO = const(b"\x0b\x21\x23\x27")
 
 
 def kind(ident):
@@ -213,7 +211,7 @@ def skip(buf, i):
 
 
 def check(buf, i, end, packet):
-    """Check the properties in buf[i:end] (without their length before them), in a packet of type `packet` (WILL for
+    """Check the properties in buf[i:end] (without their length before them), in a packet of type `packet` (0 for
     the will's): each known, allowed in this packet, whole, and no more often than once (2.2.2.2)."""
     low = high = 0  # bits of the identifiers seen; two, because a board's small integers have 31 bits
     while i < end:

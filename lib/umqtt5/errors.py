@@ -11,19 +11,12 @@
       ResourceError        a buffer or quota of ours is too small; the text says which argument to raise
     Disconnected(OSError)  the broker's DISCONNECT. An OSError, as is every other end of a connection, because
                            umqtt's users write `except OSError: reconnect`
-    Reject                 raised by a message handler, never by this library
+    Reject                 raised by a message handler, never by this library: stands in message.py
 
 After a PeerError, an AuthError from connect() or any OSError the connection is closed; connect() may be called again.
 This file must never hold the names of reason codes (reasons.py) or texts (texts.py; both are loaded when an error is
 printed), nor put a secret into a text.
 """
-
-from micropython import const
-
-from errno import ECONNRESET
-
-# Texts of errors: see texts.py.
-_REJECT = const(75)
 
 
 def wrong(what, kind=ValueError, packet=""):
@@ -118,29 +111,11 @@ class Disconnected(OSError):
     props = b""
 
     def __init__(self, reason, said=None):
+        from errno import ECONNRESET
+
         super().__init__(ECONNRESET, "DISCONNECT")
         self.reason = reason
         self.said = said
 
     __str__ = MQTTError.__str__
     __repr__ = MQTTError.__repr__
-
-
-class Reject(Exception):
-    """Raise it in a message handler to acknowledge the message with `reason` (>= 0x80, MQTT 5.0, 3.4.2.1) instead
-    of 0: the broker then regards it as dealt with, and does not send it again. props: a Reason String or User
-    Properties for the acknowledgement; they are left out where they do not fit tx. Make it where you raise it: the
-    engine takes the one made last."""
-
-    latest = None  # as PeerError.latest
-
-    def __init__(self, reason=0x83, props=None):
-        super().__init__(reason)
-        if reason not in b"\x80\x83\x87\x90\x91\x97\x99":
-            raise wrong((_REJECT, reason))
-        self.reason = reason
-        self.props = props
-        Reject.latest = self
-
-
-MQTTException = MQTTError  # as in umqtt

@@ -33,31 +33,31 @@ _PROBLEM_INFORMATION = const(39)
 
 # The reasons of 3.2.2.2, and those of 3.14.2.1 that are a server's. 0x8C is not among these, but EMQX ends a failed
 # re-authentication with it.
-_CONNACK_REASONS = b"\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8c\x90\x95\x97\x99\x9a\x9b\x9c\x9d\x9f"
-_DISCONNECT_REASONS = (
+_CONNACK_REASONS = const(b"\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8c\x90\x95\x97\x99\x9a\x9b\x9c\x9d\x9f")
+_DISCONNECT_REASONS = const(
     b"\x00\x80\x81\x82\x83\x87\x89\x8b\x8c\x8d\x8e\x8f\x90\x93\x94\x95\x96\x97\x98\x99\x9a\x9b\x9c\x9d\x9e\x9f"
     b"\xa0\xa1\xa2"
 )
 
-_LARGEST = 268435460  # bytes: no packet can be larger (2.1.4)
+_ANEW = const(8)  # in Session.flags
+
+_LARGEST = const(268435460)  # bytes: no packet can be larger (2.1.4)
 
 
-def _integer(ident, value):
+def _property(ident, value):
     # Not by props.encode(): it would be loaded for this alone, 3.2 KB.
-    return bytes((ident,)) + value.to_bytes(2 if kind(ident) == 2 else 4, "big")
-
-
-def _data(ident, raw):
-    if len(raw) > 65535:
+    if isinstance(value, int):
+        return bytes((ident,)) + value.to_bytes(2 if kind(ident) == 2 else 4, "big")
+    if len(value) > 65535:
         raise wrong(_LARGE_DATA)
-    return bytes((ident, len(raw) >> 8, len(raw) & 0xFF)) + raw
+    return bytes((ident, len(value) >> 8, len(value) & 0xFF)) + value
 
 
-class Login(Reader):
-    """Owns what the CONNECT says, and what the CONNACK granted."""
+class Terms:
+    """What CONNECT asks for (3.1) and CONNACK has granted (3.2), as far as no other packet needs it: in a table of
+    its own, because each attribute of the engine makes all others slower to find, and its table grows in leaps."""
 
-    def __init__(self, client_id, user, password, keepalive, mechanism, session_expiry, alias_maximum, *buffers):
-        super().__init__(*buffers)
+    def __init__(self, client_id, user, password, keepalive, mechanism):
         if mechanism:
             if password is not None:
                 raise wrong(_PASSWORD)
@@ -68,43 +68,46 @@ class Login(Reader):
         self.mechanism = mechanism
         self.user = None if user is None else text(user, "user")
         self.password = password.encode() if isinstance(password, str) else password
-        self.own_keepalive = keepalive  # s; the broker's Server Keep Alive replaces it while connected
-        self.session_expiry = session_expiry
-        self.alias_maximum = alias_maximum
-        self.connect_props = b""
-        self.no_problems = False  # we said Request Problem Information 0
-        self.wants_response_information = False
-        self.republish = False
-        self.store = None  # see store.py
+        self.keepalive = keepalive  # s; the broker's Server Keep Alive replaces it in the engine while connected
         self.redirect = None  # (0x9C or 0x9D, Server Reference): where the broker has sent us
         self.will = None  # (flags, props, topic, msg)
-        self.exchange = None
-        self.authenticating = False  # True while a re-authentication runs
-        self.held = False  # a re-authentication holds back what we send: build no packet, wait
-        self.reauth_every = 0  # ms; 0: never by itself
-        self.reauth_hold = True
+        self.clean = True
+        self.expiry = 0  # s, of this connection: session_expiry, or what stands for None
         self.connack = b"\0"  # flags and properties, without the authentication data (see props.granted)
-        self.known_session = False  # its Subscription Identifiers are ours: this object made the session
+        # topics: by topic alias of the broker's; as many as it may have. And as MQTTClient was told: session_expiry,
+        # max_packet, republish, reauth_every (ms), reauth_hold, props (bytes).
+
+    def said(self, ident):
+        """The value of a CONNECT property of one byte that the caller has given, or -1."""
+        i = find(self.props, 0, len(self.props), ident)
+        return -1 if i < 0 else self.props[i]
+
+
+class Login(Reader):
+    """The engine from CONNECT to CONNACK."""
 
     def open(self, now, clean_session):
         """A stream is being opened: build CONNECT, or let the mechanism compute its first bytes (auth_busy())."""
+        terms = self.terms
         self.reset()
-        self.clean = clean_session
+        terms.clean = clean_session
         self.state = CONNECTING
-        self.keepalive = self.own_keepalive
+        self.keepalive = terms.keepalive
         self.max_out = _LARGEST  # as large as a packet can be, until CONNACK tells
-        self.pinging = self.handler_raised = False
+        self.pinged = None
+        self.handler_raised = False
         self.parting = None
         self.owed = 0
         self.last_tx = self.last_rx = now
-        self.topics = [None] * (self.alias_maximum + 1) if self.alias_maximum else None
+        for i in range(len(terms.topics)):
+            terms.topics[i] = None
         self.session.forget_connection()
         self._await()
         self.exchange = None
-        if self.mechanism:
+        if terms.mechanism:
             from .auth import Exchange
 
-            self.exchange = Exchange(self, self.mechanism)
+            self.exchange = Exchange(self, terms.mechanism)
         else:
             self.send_connect(None, None)
 
@@ -129,32 +132,23 @@ class Login(Reader):
 
     def send_connect(self, method, auth_data):
         """CONNECT (3.1), with our arguments as properties. Allocates."""
-        props = self.connect_props + _integer(0x21, self.session.size)
-        expiry = self.session_expiry
-        if expiry is None:
+        terms = self.terms
+        props = terms.props + _property(0x21, self.session.size)
+        terms.expiry = terms.session_expiry
+        if terms.expiry is None:
             # umqtt's users expect that clean_session=False keeps the session for ever.
-            expiry = 0 if self.clean else 0xFFFFFFFF
-        self.expiry = expiry
-        if expiry:
-            props += _integer(0x11, expiry)
-        if self.max_packet:
-            props += _integer(0x27, self.max_packet)
-        if self.alias_maximum:
-            props += _integer(0x22, self.alias_maximum)
+            terms.expiry = 0 if terms.clean else 0xFFFFFFFF
+        if terms.expiry:
+            props += _property(0x11, terms.expiry)
+        if terms.max_packet:
+            props += _property(0x27, terms.max_packet)
+        if terms.topics:
+            props += _property(0x22, len(terms.topics) - 1)
         if method:
-            props += _data(0x15, method)
+            props += _property(0x15, method)
             if auth_data is not None:
-                props += _data(0x16, auth_data)
-        flags = 0x02 if self.clean else 0
-        will = None
-        if self.will:
-            flags |= self.will[0]
-            will = self.will[1:]
-        if self.user is not None:
-            flags |= 0x80
-        if self.password is not None:
-            flags |= 0x40
-        self.put_connect(self.client_id, flags, self.keepalive, props, will, self.user, self.password)
+                props += _property(0x16, auth_data)
+        self.put_connect(terms, props)
 
     def set_will(self, topic, msg, retain, qos, props):
         """The will of the next CONNECT (3.1.2.5)."""
@@ -162,7 +156,7 @@ class Login(Reader):
             raise wrong(_QOS)
         msg = msg.encode() if isinstance(msg, str) else bytes(msg)
         flags = 0x04 | qos << 3 | (0x20 if retain else 0)
-        self.will = (flags, self.properties(props, 0), self.topic(topic), msg)
+        self.terms.will = (flags, self.properties(props, 0), self.topic(topic), msg)
 
     # --- the broker's answers
 
@@ -198,35 +192,39 @@ class Login(Reader):
         """CONNACK 0x00 in rx[:n]; the server is proven, where that was asked for: now it takes effect (3.2)."""
         rx = self.rx
         at = 2 + vbi_size(vbi(rx, 2, n))
-        if rx[0] and self.clean:  # 3.2.2.1.1
+        terms = self.terms
+        if rx[0] and terms.clean:  # 3.2.2.1.1
             raise ProtocolError(_SESSION_PRESENT)
-        if not rx[0]:
-            self.known_session = True
-            self._session_gone()
-        self.quota_max = self._granted(at, n, 0x21, 65535)
-        self.quota = min(self.quota_max, self.session.size)  # nor may more be in flight than our table holds
-        self.max_qos = self._granted(at, n, 0x24, 2)
-        self.retain_available = self._granted(at, n, 0x25, 1)
-        self.max_out = self._granted(at, n, 0x27, _LARGEST)
-        self.wildcards = self._granted(at, n, 0x28, 1)
-        self.identifiers = self._granted(at, n, 0x29, 1)
-        self.shared = self._granted(at, n, 0x2A, 1)
-        self.keepalive = self._granted(at, n, 0x13, self.keepalive)
-        self.alias_limit = min(len(self.alias_topic), self._granted(at, n, 0x22, 0))
         i = find(rx, at, n, 0x12)
-        if i >= 0:
-            self.client_id = data(rx, i)
-        elif not self.client_id:
+        if i < 0 and not terms.client_id:
             raise ProtocolError(_NO_CLIENT_ID)  # [MQTT-3.2.2-16]
-        if find(rx, at, n, 0x1A) >= 0 and not self.wants_response_information:
+        if find(rx, at, n, 0x1A) >= 0 and terms.said(0x19) != 1:
             raise ProtocolError(_RESPONSE_INFORMATION)  # [MQTT-3.1.2-28]
-        if self.store:
-            self.store.identify(self.client_id)
-        self._keep_connack(at, n)
-        if self.exchange or self.password is not None:
+        if not rx[0]:
+            self.session.known = 1
+            self._session_gone()
+        if i >= 0:
+            terms.client_id = data(rx, i)
+        if self.session.store:
+            self.session.store.identify(terms.client_id)
+        terms.connack = bytes(rx[:1])
+        while at < n:
+            i = skip(rx, at)
+            if rx[at] != 0x16:
+                terms.connack += bytes(rx[at:i])
+            at = i
+        self.quota = min(self.granted(0x21, 65535), self.session.size)  # no more in flight than our table holds
+        self.max_qos = self.granted(0x24, 2)
+        self.retain_available = self.granted(0x25, 1)
+        if self.session.known:
+            self.session.known = 1 + self.granted(0x29, 1)
+        self.max_out = self.granted(0x27, _LARGEST)
+        self.keepalive = self.granted(0x13, self.keepalive)
+        self.alias_limit = min(len(self.aliases[0]), self.granted(0x22, 0))
+        if self.exchange or terms.password is not None:
             self.wipe()
         self.exchange = None
-        if self.reauth_every:
+        if terms.reauth_every:
             from .reauth import arm
 
             arm(self, self.last_rx)
@@ -234,7 +232,7 @@ class Login(Reader):
             self.resend = 65536  # from the oldest on (4.4)
             self.pending = True
         self.state = UP
-        if not self.max_packet:
+        if not terms.max_packet:
             self.quick = min(127, len(rx))
         # What tx holds for refill(): with one byte of remaining length.
         self.prepared_most = min(129, len(self.tx), self.max_out)
@@ -250,33 +248,21 @@ class Login(Reader):
                 # The broker has it, and may have passed it on: never sent anew (4.3.3).
                 self.tell("unconfirmed", s.topic[i])
                 s.answered(i, 0)
-            elif not self.republish:
+            elif self.terms.republish:
+                s.flags[i] |= _ANEW
+            else:
                 self.tell("unsent", (s.topic[i], s.msg[i]))
                 s.answered(i, 0)
             i = s.oldest(age)
-        self.anew = True
 
-    def _granted(self, at, n, ident, value):
-        i = find(self.rx, at, n, ident)
+    def granted(self, ident, value):
+        """A number in the last CONNACK's properties; `value` where it is not there."""
+        buf = self.terms.connack
+        i = find(buf, 1, len(buf), ident)
         if i < 0:
             return value
-        return (
-            self.rx[i]
-            if 0x24 <= ident <= 0x25 or ident >= 0x28
-            else u32(self.rx, i)
-            if ident == 0x27
-            else u16(self.rx, i)
-        )
-
-    def _keep_connack(self, at, n):
-        rx = self.rx
-        kept = bytes(rx[:1])
-        while at < n:
-            j = skip(rx, at)
-            if rx[at] != 0x16:
-                kept += bytes(rx[at:j])
-            at = j
-        self.connack = kept
+        ident = kind(ident)
+        return u32(buf, i) if ident == 3 else u16(buf, i) if ident == 2 else buf[i]
 
     def _auth(self, n):  # 3.15
         if not self.exchange:
@@ -299,11 +285,13 @@ class Login(Reader):
 
     def _refusal(self, packet, reason, at, n):
         """The error for a CONNACK or DISCONNECT with a reason >= 0x80."""
-        said = self._said(at, n)
+        said = find(self.rx, at, n, 0x1F)
+        said = None if said < 0 else str(data(self.rx, said), "utf-8")
         self.parting = 0  # the server has spoken first
         x = self.exchange
         if reason == 0x86 or reason == 0x87 or reason == 0x8C or (x and x.again and x.refused(reason)):
-            error = AuthError(packet, reason, said, self.mechanism and self.mechanism.name)
+            mechanism = self.terms.mechanism
+            error = AuthError(packet, reason, said, mechanism and mechanism.name)
             error.step = (3 if x.again else x.step) if x else 0
         elif packet == "DISCONNECT":
             error = Disconnected(reason, said)
@@ -314,17 +302,13 @@ class Login(Reader):
         if i >= 0:
             error.server = str(data(self.rx, i), "utf-8")
             if reason == 0x9C or reason == 0x9D:
-                self.redirect = (reason, error.server)
+                self.terms.redirect = (reason, error.server)
         return error
-
-    def _said(self, at, n):
-        i = find(self.rx, at, n, 0x1F)
-        return None if i < 0 else str(data(self.rx, i), "utf-8")
 
     def check_problem_information(self, at, n):
         """[MQTT-3.1.2-29]: asked for no problem information, the server sends none but in PUBLISH, CONNACK and
         DISCONNECT."""
-        if self.no_problems and (find(self.rx, at, n, 0x1F) >= 0 or find(self.rx, at, n, 0x26) >= 0):
+        if self.terms.said(0x17) == 0 and (find(self.rx, at, n, 0x1F) >= 0 or find(self.rx, at, n, 0x26) >= 0):
             raise ProtocolError(_PROBLEM_INFORMATION)
 
     def _ready_for_use(self):

@@ -1,14 +1,34 @@
-"""A message received, and which handlers get it (MQTT 5.0, 3.3.4, 4.7)."""
+"""A message received, which handlers get it (MQTT 5.0, 3.3.4, 4.7), and what a handler may say to it: Reject."""
 
 from micropython import const
 
 from .codec import field, find, properties, skip, topic, utf8, vbi, vbi_size
-from .errors import MalformedPacket, ProtocolError, Reject
+from .errors import MalformedPacket, ProtocolError
 
 # Texts of errors: see texts.py.
+_REJECT = const(75)
 _PUBLISH_FLAGS = const(76)
 _WILDCARD = const(77)
 _NEVER_SENT = const(78)
+
+
+class Reject(Exception):
+    """Raise it in a message handler to acknowledge the message with `reason` (>= 0x80, MQTT 5.0, 3.4.2.1) instead
+    of 0: the broker then regards it as dealt with, and does not send it again. props: a Reason String or User
+    Properties for the acknowledgement; they are left out where they do not fit tx. Make it where you raise it: the
+    engine takes the one made last."""
+
+    latest = None  # as errors.PeerError.latest
+
+    def __init__(self, reason=0x83, props=None):
+        super().__init__(reason)
+        if reason not in b"\x80\x83\x87\x90\x91\x97\x99":
+            from .errors import wrong
+
+            raise wrong((_REJECT, reason))
+        self.reason = reason
+        self.props = props
+        Reject.latest = self
 
 
 def matches(filter, buf, i, end):

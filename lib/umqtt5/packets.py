@@ -22,6 +22,10 @@ _NEEDS_TX = const(52)
 _IN_FLIGHT = const(53)
 
 _ACKS = const(8)  # acknowledgements that wait to be written; while the queue is full the engine takes no packet in
+# Behind them in Packets.acks: where the first is, how many there are, and 1 where PINGREQ waits.
+_AT = const(32)
+_COUNT = const(33)
+_PING = const(34)
 
 _NO_RESEND = const(-1)
 _TOPICS = const(8)  # so many are known to be right
@@ -77,14 +81,12 @@ class Packets:
     def __init__(self, tx_size, aliases, session):
         self.tx = bytearray(tx_size)
         self.session = session
-        self.acks = bytearray(4 * _ACKS)  # a ring of (fixed header, reason, packet identifier: 2 bytes)
-        self.ack_props = [b""] * _ACKS  # beside it: the properties of each
-        self.ack_always = b""  # those of each acknowledgement that has none of its own
-        # Outgoing topic aliases (3.3.2.3.4), given by themselves: alias n is entry n - 1.
-        self.alias_topic = [None] * aliases
-        self.alias_used = [0] * aliases  # when, by alias_clock; the one used least recently gives way
-        self.alias_known = bytearray(aliases)  # 1: the broker knows it
-        self.alias_clock = 0
+        self.acks = bytearray(4 * _ACKS + 3)  # a ring of (fixed header, reason, packet identifier: 2 bytes); see _AT
+        # Beside it, once there are any: the properties of each; last, those of each that has none of its own.
+        self.ack_props = None
+        # Outgoing topic aliases (3.3.2.3.4), given by themselves: alias n is entry n - 1 of (topics; when it was
+        # used, the one used least recently gives way, and last the clock of that; 1: the broker knows it).
+        self.aliases = [None] * aliases, [0] * (aliases + 1), bytearray(aliases)
         self.props_ok = None  # the bytes objects last found right, by identity: not to check them at each publish
         self.topics_ok = [None] * _TOPICS  # and topics: to look at each byte takes longer than all the rest
         self.max_out = 0
@@ -106,20 +108,21 @@ class Packets:
         self.out = self.tx
         self.off = self.left = 0
         self.tail = None  # the payload that did not fit: written after `out`, from the caller's own bytes
-        self.midway = False  # part of a packet is out, or may be
-        self.greeted = False  # CONNECT is out
+        self.midway = True  # part of a packet is out, or may be; or CONNECT is not: no DISCONNECT may follow
         self.prepared = None
-        self.ack_at = self.ack_count = 0
         self.pending = False  # next() may have something: an acknowledgement, a message to be resent, a ping
-        self.ping_due = False
-        self.resend = _NO_RESEND  # the age of the packet resent last (session.oldest)
-        self.anew = False  # what is resent is sent anew: the session is gone
+        self._drop()
         self.alias_limit = 0  # how many aliases the broker takes; an alias lives as long as a connection
-        for i in range(len(self.alias_topic)):
-            self.alias_topic[i] = None
-            self.alias_used[i] = self.alias_known[i] = 0
+        topics, used, known = self.aliases
+        for i in range(len(topics)):
+            topics[i] = None
+            used[i] = known[i] = 0
         self.quota = 0  # 4.9: how many more PUBLISH with QoS > 0 the broker takes now
-        self.quota_max = 0
+
+    def _drop(self):
+        """Nothing waits any more."""
+        self.acks[_AT] = self.acks[_COUNT] = self.acks[_PING] = 0
+        self.resend = _NO_RESEND  # the age of the packet resent last (session.oldest)
 
     # --- what the driver calls
 
@@ -136,10 +139,9 @@ class Packets:
             self.off = 0
             self.left = len(self.out)
             self.midway = True
-        elif self.midway or not self.greeted or self.out is not self.tx:
+        elif self.midway or self.out is not self.tx:
             self.out = self.tx
             self.midway = False
-            self.greeted = True
 
     def next(self):
         """Build the next packet that waits to go out: an acknowledgement, a message to be resent, a ping. True where
@@ -148,13 +150,13 @@ class Packets:
             return True
         if not self.pending:
             return False
-        if self.ack_count:
+        if self.acks[_COUNT]:
             self._next_ack()
             return True
         if self.resend != _NO_RESEND and self._resend():
             return True
-        if self.ping_due:
-            self.ping_due = False
+        if self.acks[_PING]:
+            self.acks[_PING] = 0
             self.tx[0] = 0xC0
             self.tx[1] = 0
             self._ready(2)
@@ -182,8 +184,8 @@ class Packets:
     def _ack(self, header, reason, pid, props=b""):
         """PUBACK, PUBREC, PUBREL or PUBCOMP (3.4 to 3.7): built at once, or queued behind what waits."""
         self.prepared = None
-        if reason or props or self.left or self.pending or self.ack_always:
-            self._queue_ack(header, reason, pid, props or self.ack_always)
+        if reason or props or self.left or self.pending or self.ack_props:
+            self._queue_ack(header, reason, pid, props)
         else:
             self.tx[0] = header
             self.tx[1] = 2
@@ -194,9 +196,12 @@ class Packets:
 
     def _queue_ack(self, header, reason, pid, props):
         self.pending = True
-        i = (self.ack_at + self.ack_count) % _ACKS
-        self.ack_count += 1
-        self.ack_props[i] = props
+        i = (self.acks[_AT] + self.acks[_COUNT]) % _ACKS
+        self.acks[_COUNT] += 1
+        if props and not self.ack_props:
+            self.ack_props = [b""] * (_ACKS + 1)
+        if self.ack_props:
+            self.ack_props[i] = props or self.ack_props[_ACKS]
         i *= 4
         self.acks[i] = header
         self.acks[i + 1] = reason
@@ -204,11 +209,11 @@ class Packets:
         self.acks[i + 3] = pid & 0xFF
 
     def _next_ack(self):
-        i = self.ack_at
-        self.ack_at = (i + 1) % _ACKS
-        self.ack_count -= 1
-        props = self.ack_props[i]
         acks = self.acks
+        i = acks[_AT]
+        acks[_AT] = (i + 1) % _ACKS
+        acks[_COUNT] -= 1
+        props = self.ack_props[i] if self.ack_props else b""
         a = 4 * i
         reason = acks[a + 1]
         # Properties only where they fit [MQTT-3.4.2-2], [MQTT-3.4.2-3]
@@ -226,7 +231,7 @@ class Packets:
 
     def acks_full(self):
         """True: the driver must write before it reads on."""
-        return self.ack_count >= _ACKS - 1
+        return self.acks[_COUNT] >= _ACKS - 1
 
     def properties(self, props, packet):
         """The caller's properties (None, bytes from props.encode(), or a dict) as checked bytes. A dict allocates."""
@@ -266,32 +271,37 @@ class Packets:
 
     # --- the packets
 
-    def put_connect(self, client_id, flags, keepalive, props, will, user, password):
-        """CONNECT (3.1). All but the flags and keepalive are bytes or None; will: (props, topic, msg)."""
-        n = 10 + vbi_size(len(props)) + len(props) + 2 + len(client_id)
+    def put_connect(self, terms, props):
+        """CONNECT (3.1). terms: login.Terms; props: what stands for its properties."""
+        n = 12 + vbi_size(len(props)) + len(props) + len(terms.client_id)
+        flags = 0x02 if terms.clean else 0
+        will = terms.will
         if will:
-            n += vbi_size(len(will[0])) + len(will[0]) + 4 + len(will[1]) + len(will[2])
-        if user is not None:
-            n += 2 + len(user)
-        if password is not None:
-            n += 2 + len(password)
+            flags |= will[0]
+            n += vbi_size(len(will[1])) + len(will[1]) + 4 + len(will[2]) + len(will[3])
+        if terms.user is not None:
+            flags |= 0x80
+            n += 2 + len(terms.user)
+        if terms.password is not None:
+            flags |= 0x40
+            n += 2 + len(terms.password)
         i = self._begin(0x10, n)
         out = self.out
         i = put_data(out, i, b"MQTT")
         out[i] = 5
         out[i + 1] = flags
-        out[i + 2] = keepalive >> 8
-        out[i + 3] = keepalive & 0xFF
+        out[i + 2] = terms.keepalive >> 8
+        out[i + 3] = terms.keepalive & 0xFF
         i = self._props(out, i + 4, props)
-        i = put_data(out, i, client_id)
+        i = put_data(out, i, terms.client_id)
         if will:
-            i = self._props(out, i, will[0])
-            i = put_data(out, i, will[1])
+            i = self._props(out, i, will[1])
             i = put_data(out, i, will[2])
-        if user is not None:
-            i = put_data(out, i, user)
-        if password is not None:
-            put_data(out, i, password)
+            i = put_data(out, i, will[3])
+        if terms.user is not None:
+            i = put_data(out, i, terms.user)
+        if terms.password is not None:
+            put_data(out, i, terms.password)
 
     def _props(self, out, i, props):
         i = put_vbi(out, i, len(props))
@@ -319,11 +329,11 @@ class Packets:
     def _outgoing_alias(self):
         """Which alias may stand for `out_topic`: its entry, or -1. A topic gets one when it is used again."""
         topic = self.out_topic
-        used = self.alias_used
-        self.alias_clock = (self.alias_clock + 1) & 0x3FFFFFF
-        if topic in self.alias_topic:
-            i = self.alias_topic.index(topic)
-            used[i] = self.alias_clock
+        topics, used, known = self.aliases
+        used[-1] = (used[-1] + 1) & 0x3FFFFFF
+        if topic in topics:
+            i = topics.index(topic)
+            used[i] = used[-1]
             return i
         if len(topic) < 4:  # the property takes three bytes
             return -1
@@ -332,9 +342,9 @@ class Packets:
             if used[i] < used[oldest]:
                 oldest = i
             i += 1
-        self.alias_topic[oldest] = topic
-        used[oldest] = self.alias_clock
-        self.alias_known[oldest] = 0
+        topics[oldest] = topic
+        used[oldest] = used[-1]
+        known[oldest] = 0
         return -1
 
     def put_publish(self):
@@ -345,7 +355,7 @@ class Packets:
         n = len(self.out_props)
         if self.out_alias >= 0:
             n += 3
-            if self.alias_known[self.out_alias]:
+            if self.aliases[2][self.out_alias]:
                 topic = b""
         i = 3 + len(topic) + n  # the variable header
         if n > 127:
@@ -391,7 +401,7 @@ class Packets:
         self.left = n
         # Will the next one to this topic look the same? Not before its alias stands for it; and at QoS > 0 a store
         # must know of it first.
-        if self.out_props or self.pending or n >= 130 or (self.out_flags & 6 and self.store):
+        if self.out_props or self.pending or n >= 130 or (self.out_flags & 6 and self.session.store):
             return
         if not topic or not self.alias_limit or len(topic) < 4:
             self.prepared = self.out_topic
@@ -408,7 +418,7 @@ class Packets:
             tx[i + 1] = 0
             tx[i + 2] = self.out_alias + 1
             i += 3
-            self.alias_known[self.out_alias] = 1
+            self.aliases[2][self.out_alias] = 1
         else:
             i = put_vbi(tx, i, n)
         n += i
@@ -457,7 +467,7 @@ class Packets:
                 break
             if not self.quota:
                 return False
-            self.out_flags = flags = s.flags[i] if self.anew else s.flags[i] | 8
+            self.out_flags = flags = s.flags[i] & 15 ^ 8
             self.out_topic = s.topic[i]
             self.out_msg = s.msg[i]
             self.out_props = s.props[i] or b""
@@ -506,7 +516,7 @@ class Packets:
         self.session.answered(i, 0)
 
     def _no_room(self):
-        raise ResourceError((_IN_FLIGHT, self.session.size, self.quota_max))
+        raise ResourceError((_IN_FLIGHT, self.session.size, self.granted(0x21, 65535)))
 
     def put_request(self, header, pid, filter, props, options):
         """SUBSCRIBE (3.8) or UNSUBSCRIBE (3.10) of one filter; options: bytes, behind it."""
@@ -518,7 +528,8 @@ class Packets:
         out[i : i + len(options)] = options
 
     def put_disconnect(self, reason, props=b""):
-        """DISCONNECT (3.14)."""
+        """DISCONNECT (3.14). Nothing else goes out after it [MQTT-3.14.4-2]."""
+        self._drop()
         if props:
             i = self._begin(0xE0, 1 + vbi_size(len(props)) + len(props))
             self.out[i] = reason

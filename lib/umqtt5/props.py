@@ -104,7 +104,7 @@ def decode(buf, i=0, end=None, packet=None):
     """buf[i:end] -> dict, a new one: integers as int, strings as str, binary data as bytes, `user_property` as a list
     of (name, value), `subscription_identifier` as an int, or as a list where there are several.
 
-    `packet` (control packet type, codec.WILL for a will's): they are checked first; None: that has been done."""
+    `packet` (control packet type, 0 for a will's): they are checked first; None: that has been done."""
     if end is None:
         end = len(buf)
     if packet is not None:

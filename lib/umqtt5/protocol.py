@@ -16,12 +16,11 @@ After the login nothing here allocates, but where a docstring says so.
 
 from micropython import const
 
-from .codec import find, properties, u32, vbi, vbi_size
+from .codec import find, properties, vbi, vbi_size
 from .errors import MalformedPacket, ProtocolError, ResourceError, wrong
-from .login import Login
-from .packets import Packets, may_publish
-from .reader import UP, Reader
-from .session import DONE, PUBACK, PUBCOMP, PUBREC, Session
+from .login import Login, Terms
+from .packets import may_publish
+from .session import Session
 
 # Texts of errors: see texts.py.
 _KEEPALIVE = const(54)
@@ -40,10 +39,17 @@ _NOT_A_CLIENTS = const(99)
 _REFERENCE = const(100)
 _EXPIRY_0 = const(101)
 
+_UP = const(2)  # as in reader.py
+_PUBACK = const(1)  # as in session.py
+_PUBREC = const(2)  # as in session.py
+_PUBCOMP = const(3)  # as in session.py
+_DONE = const(6)  # as in session.py
+_ACKS = const(8)  # as in packets.py
+
 # The reasons that a server may give (3.4.2.1, 3.5.2.1; 3.6.2.1, 3.7.2.1).
-_PUB_REASONS = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
-_REL_REASONS = b"\x00\x92"
-_OUR_DISCONNECTS = b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99"  # 3.14.2.1, those of a client
+_PUB_REASONS = const(b"\x00\x10\x80\x83\x87\x90\x91\x97\x99")
+_REL_REASONS = const(b"\x00\x92")
+_OUR_DISCONNECTS = const(b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99")  # 3.14.2.1, a client's
 
 
 class Engine(Login):
@@ -91,54 +97,53 @@ class Engine(Login):
             client_id = client_id or store.client_id
         else:
             session = Session(receive_maximum)
-        login = (client_id, user, password, keepalive, auth, session_expiry, topic_alias_maximum)
-        buffers = (session, tx_size, rx_size, topic_aliases, max_packet, int(timeout * 1000))
-        super().__init__(*login, *buffers)
-        self.connect_props = props = self.properties(props, 1)
+        terms = Terms(client_id, user, password, keepalive, auth)
+        terms.session_expiry = session_expiry
+        terms.topics = [None] * (topic_alias_maximum + 1) if topic_alias_maximum else b""
+        terms.max_packet = max_packet
+        terms.republish = republish
+        terms.reauth_every = int(reauth_every * 1000)
+        terms.reauth_hold = reauth_hold
+        super().__init__(terms, session, tx_size, rx_size, topic_aliases, int(timeout * 1000))
+        terms.props = self.properties(props, 1)
         for ident in (0x11, 0x15, 0x16, 0x21, 0x22, 0x27):
-            if find(props, 0, len(props), ident) >= 0:
+            if find(terms.props, 0, len(terms.props), ident) >= 0:
                 raise wrong((_OWN_ARGUMENT, ident))
-        i = find(props, 0, len(props), 0x17)
-        self.no_problems = i >= 0 and not props[i]
-        i = find(props, 0, len(props), 0x19)
-        self.wants_response_information = i >= 0 and props[i] == 1
-        self.republish = republish
-        self.reauth_every = int(reauth_every * 1000)
-        self.reauth_hold = reauth_hold
-        self.ack_always = self.properties(ack_props, 4)
+        if ack_props:
+            self.ack_props = [b""] * _ACKS + [self.properties(ack_props, 4)]
         self.on_event = on_event
-        self.store = store
-        if store:
-            store.identify(self.client_id)
         self.callback = None
-        self.unmatched = 0  # PUBACK and PUBCOMP for a packet identifier not in use
+        if store:
+            store.identify(terms.client_id)
         self.message = self.to_callback = None  # see receive.py
         self.reject_props = b""
-        self.topics = None  # by topic alias
-        self.said_reason = 0  # the last acknowledgement's reason
-        self.answer_props = b""  # and its properties
+        self.answer_props = b""  # the last acknowledgement's
         self.owed = 0  # PUBLISH with QoS > 0 that came and are not acknowledged yet (4.9)
-        # How many more than our Receive Maximum are borne: mosquitto 2.0.11 sends the next message at QoS 2 when it
-        # has the PUBREC, not the PUBCOMP; half of a long queue can be open at once.
-        self.grace = 1000
 
     # What runs for each message is found in this table, the first that is searched, not in the third or fourth.
-    start_publish = Packets.start_publish
-    put_publish = Packets.put_publish
+    start_publish = Login.start_publish
+    put_publish = Login.put_publish
     may_publish = may_publish
-    wrote = Packets.wrote
-    next = Packets.next
-    _put_props = Packets._put_props
-    _outgoing_alias = Packets._outgoing_alias
-    _ack = Packets._ack
-    pull = Reader.pull
-    timer = Reader.timer
+    wrote = Login.wrote
+    next = Login.next
+    _put_props = Login._put_props
+    _outgoing_alias = Login._outgoing_alias
+    _ack = Login._ack
+    pull = Login.pull
+    timer = Login.timer
 
     # --- packets in: each function gets the length of rx[:n]
 
     def receiving(self):
         """Messages are to come: load what receives them (receive.py). Allocates, the first time."""
         if self.message is None:
+            import gc
+            import sys
+
+            if "umqtt5.receive" not in sys.modules:
+                # What is loaded goes into the holes, not above the garbage. With this and the one in simple.py a
+                # day's work needs 84 KB instead of 91 (tools/bench/smallest.py).
+                gc.collect()
             from .receive import begin
 
             begin(self)
@@ -153,7 +158,7 @@ class Engine(Login):
     def _pingresp(self, n):  # 3.13
         if n:
             raise MalformedPacket("PINGRESP")
-        self.pinging = False
+        self.pinged = None
         return 0
 
     def _call_back(self, message):
@@ -161,20 +166,19 @@ class Engine(Login):
             self.callback(message.topic, message.payload)
 
     def _answer(self, n, packet):
-        """Parse PUBACK, PUBREC, PUBREL, PUBCOMP (3.4.2): the packet identifier. The reason is `self.said_reason`.
-        Allocates where the broker sends properties."""
+        """Parse PUBACK, PUBREC, PUBREL, PUBCOMP (3.4.2): reason << 16 | packet identifier. Allocates where the broker
+        sends properties."""
         rx = self.rx
         pid = self._pid(0, n)
         reason = rx[2] if n > 2 else 0
         if reason not in (_PUB_REASONS if packet < 6 else _REL_REASONS):
             raise ProtocolError((_WRONG_REASON, reason, packet))
-        self.said_reason = reason
         self.answer_props = b""
         if n > 3:
             if properties(rx, 3, n, packet) != n:
                 raise MalformedPacket(_BEHIND)
             self._keep_props(3, n)
-        return pid
+        return reason << 16 | pid
 
     def _keep_props(self, i, end):
         at = i + vbi_size(vbi(self.rx, i, end))
@@ -188,50 +192,46 @@ class Engine(Login):
             i = self.rx
             pid = i[0] << 8 | i[1]
             i = pid % len(s.state)
-            if s.pid[i] == pid and s.state[i] == PUBACK:
+            if s.pid[i] == pid and s.state[i] == _PUBACK:
                 self.quota += s.flags[i] >> 4  # 4.9
-                self.said_reason = n = 0 if n == 2 else 0x10
                 self.answer_props = b""
-                s.answered(i, n)
+                s.answered(i, 0 if n == 2 else 0x10)
                 return 0
-        i = self.session.find(self._answer(n, 4), PUBACK)
+        return self._sent(self._answer(n, 4), _PUBACK)
+
+    def _sent(self, answer, state):
+        """What waits for `state` is acknowledged for good, or refused. answer: what _answer() returned."""
+        s = self.session
+        i = s.find(answer & 0xFFFF, state)
         if i < 0:
-            self.unmatched += 1
-        else:
-            self._sent(i)
+            s.unmatched += 1
+            return 0
+        self.quota += s.flags[i] >> 4  # 4.9
+        answer >>= 16  # from here on the reason
+        topic = s.topic[i]
+        s.answered(i, answer)
+        if answer >= 0x80 and s.state[i] != _DONE:
+            self.tell("refused", (topic, answer))  # nobody waits for it
         return 0
 
-    def _sent(self, i):
-        """Slot i is acknowledged for good, or refused."""
-        s = self.session
-        self.quota += s.flags[i] >> 4  # 4.9
-        topic = s.topic[i]
-        s.answered(i, self.said_reason)
-        if self.said_reason >= 0x80 and s.state[i] != DONE:
-            self.tell("refused", (topic, self.said_reason))  # nobody waits for it
-
     def _pubrec(self, n):  # 3.5
-        n = self._answer(n, 5)  # from here on the packet identifier
+        reason = self._answer(n, 5)
+        n = reason & 0xFFFF  # from here on the packet identifier
         s = self.session
-        i = s.find(n, PUBREC)
+        i = s.find(n, _PUBREC)
         if i < 0:
             # PUBREC again, after a reconnect: the same answer again. Or one for a packet that we know nothing of.
-            i = 0 if s.find(n, PUBCOMP) >= 0 else 0x92
+            i = 0 if s.find(n, _PUBCOMP) >= 0 else 0x92
             self._ack(0x62, i, n)
-        elif self.said_reason >= 0x80:
-            self._sent(i)
+        elif reason >= 0x800000:
+            self._sent(reason, _PUBREC)
         else:
             s.reached(i)
             self._ack(0x62, 0, n)
         return 0
 
     def _pubcomp(self, n):  # 3.7
-        i = self.session.find(self._answer(n, 7), PUBCOMP)
-        if i < 0:
-            self.unmatched += 1
-        else:
-            self._sent(i)
-        return 0
+        return self._sent(self._answer(n, 7), _PUBCOMP)
 
     # --- what the application does, through a driver
 
@@ -239,7 +239,7 @@ class Engine(Login):
         """Build the PUBLISH that the driver has put into out_topic, out_msg (str or bytes), out_props (None, bytes,
         dict) and out_flags (qos << 1 | retain): the slot that waits for its acknowledgement, -1 at QoS 0. ValueError
         for what the broker's CONNACK does not allow. Allocates only to encode what is not bytes."""
-        if self.state != UP:
+        if self.state != _UP:
             self._ready_for_use()
         if self.out_flags:
             if not 0 <= self.out_flags >> 1 <= self.max_qos:  # [MQTT-3.2.2-11]
@@ -270,10 +270,6 @@ class Engine(Login):
             raise
         return i
 
-    def answer(self, i):
-        """None while slot i waits, else its reason code."""
-        return self.session.reason[i] if self.session.state[i] == DONE else None
-
     def end(self, reason, props, session_expiry=None):
         """Build our DISCONNECT (3.14). Nothing else goes out after it [MQTT-3.14.4-2]. session_expiry: s, instead of
         CONNECT's. Allocates."""
@@ -288,11 +284,8 @@ class Engine(Login):
 
             props = self.properties(props + encode(session_expiry_interval=session_expiry), 14)
         i = find(props, 0, len(props), 0x11)
-        if i >= 0 and u32(props, i) and not self.expiry:  # [MQTT-3.1.2-23], 3.14.2.2.2
+        if i >= 0 and props[i : i + 4] != b"\0\0\0\0" and not self.terms.expiry:  # [MQTT-3.1.2-23], 3.14.2.2.2
             raise wrong(_EXPIRY_0)
-        self.ack_count = 0
-        self.ping_due = False
-        self.resend = -1
         self.put_disconnect(reason, props)
 
 

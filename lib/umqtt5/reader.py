@@ -9,7 +9,7 @@ from micropython import const
 from errno import ETIMEDOUT
 from time import ticks_diff
 
-from .codec import u16, vbi, vbi_size
+from .codec import vbi, vbi_size
 from .errors import MalformedPacket, PeerError, ProtocolError, ResourceError
 from .packets import Packets
 
@@ -35,33 +35,34 @@ _LENGTH = const(1)
 _BODY = const(2)
 _DRAIN = const(3)
 
+_PING = const(34)  # as in packets.py
+
 _SCRATCH = const(64)
-_VIEWS = const(16)
+_VIEWS = const(8)
 _NEVER = const(0x1FFFFFFF)  # ms; longer than any interval of MQTT's, and no more than a small integer
 
 # 2.1.3: the flags of each packet type that a server may send; _ANY: PUBLISH; _NONE: not a server's.
 _ANY = const(0xFF)
 _NONE = const(0xFE)
-_FLAGS = b"\xfe\xfe\0\xff\0\0\x02\0\xfe\0\xfe\0\xfe\0\0\0"
+_FLAGS = const(b"\xfe\xfe\0\xff\0\0\x02\0\xfe\0\xfe\0\xfe\0\0\0")
 
 
 class Reader(Packets):
     """The incoming half of the engine, below the meaning of packets. Owns `rx`."""
 
-    handlers = ()  # by packet type: a function of (engine, length of the variable header and payload in rx)
-
-    def __init__(self, session, tx_size, rx_size, aliases, max_packet, timeout):
+    def __init__(self, terms, session, tx_size, rx_size, aliases, timeout):
+        self.rx = bytearray(rx_size)  # the largest block comes first
         super().__init__(tx_size, aliases, session)
-        self.rx = bytearray(rx_size)
+        self.terms = terms  # see login.py
+        self.exchange = None  # see auth.py
         self.head = bytearray(5)
         self.scratch = bytearray(_SCRATCH)
         # Where a body that comes in pieces goes on: readinto() takes no offset. A multiple of _SCRATCH.
-        self.step = max(_SCRATCH, (rx_size // _VIEWS + _SCRATCH - 1) // _SCRATCH * _SCRATCH)
+        step = max(_SCRATCH, (rx_size // _VIEWS + _SCRATCH - 1) // _SCRATCH * _SCRATCH)
         view = memoryview(self.rx)
-        self.views = []
-        for i in range(0, rx_size, self.step):
+        self.views = [view]
+        for i in range(step, rx_size, step):
             self.views.append(view[i:])
-        self.max_packet = max_packet  # what we announce; None: nothing
         self.timeout = timeout  # ms
         self.keepalive = 0  # s
         self.state = CLOSED
@@ -70,13 +71,20 @@ class Reader(Packets):
         # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the
         # error says. 0x80 to 0x82, 0x95 and what a rule names: never 0x87, which is the server's alone.
         self.parting = None
-        # An attribute of the class is found only behind a search through all of the engine's own.
+        # By packet type: a function of (engine, length of the variable header and payload in rx). An attribute of the
+        # class is found only behind a search through all of the engine's own.
         self.handlers = self.handlers
         self.quick = -1  # a body of so many bytes is read at once with its header; -1: none (max_packet, before UP)
-        self.last_tx = self.last_rx = self.pinged = 0  # ticks, ms
-        self.pinging = False
-        self.oversized = 0
+        self.last_tx = self.last_rx = 0  # ticks, ms
+        self.pinged = None  # when PINGREQ was due, if PINGRESP has not come yet
+        self.size = 0  # of the body
         self.on_event = None
+        # Of login.py and reauth.py. Every attribute of the engine is made in a constructor: its table must not grow
+        # later, when the heap is in pieces.
+        self.authenticating = False  # True while a re-authentication runs
+        self.held = False  # it holds back what we send: build no packet, wait
+        self.max_qos = -1  # until CONNACK tells
+        self.retain_available = 0
         self._await()
 
     # --- what the driver calls
@@ -127,19 +135,14 @@ class Reader(Packets):
         PeerError.latest = 0
 
     def _got(self, n):
-        if self.part == _BODY:
-            return self._got_body(n)
-        return self._got_head(n)
-
-    def _got_body(self, n):
-        self.need -= n
-        if self.into is self.scratch:
-            self._copy(n)
+        if self.part != _BODY:
+            return self._got_head(n)
+        i = 0 if self.into is self.scratch else n
+        while i < n:  # it goes on from rx[have]
+            self.rx[self.have + i] = self.scratch[i]
+            i += 1
         self.have += n
-        if self.have < self.want:
-            self._go_on()
-            return 0
-        return self._whole()
+        return self._go_on()
 
     def _got_head(self, n):
         head = self.head
@@ -148,7 +151,12 @@ class Reader(Packets):
             if head[1] < 0x80:
                 return self._body(head[1])
         elif self.part == _DRAIN:
-            return self._got_rest(n)
+            self.have += n
+            self.need = min(self.size - self.have, len(self.rx))
+            if self.need:
+                return 0
+            self._await()
+            return 0x30
         else:
             # A header in pieces: byte by byte.
             if self.into is self.scratch:
@@ -162,14 +170,6 @@ class Reader(Packets):
         self.into = self.scratch
         self.need = 1
         return 0
-
-    def _got_rest(self, n):
-        self.want -= n
-        self.need = min(self.want, len(self.rx))
-        if self.want:
-            return 0
-        self._await()
-        return 0x30
 
     def timer(self, now):
         """ms until it wants to be called again. Queues PINGREQ when it is time (3.1.2.10); OSError(ETIMEDOUT) when
@@ -188,7 +188,7 @@ class Reader(Packets):
 
     def _keep_alive(self, now, quiet):
         ms = self.keepalive * 1000
-        if self.pinging:
+        if self.pinged is not None:
             ms = min(self.timeout, ms // 2) - ticks_diff(now, self.pinged)
             if ms <= 0:
                 self._silent("PINGRESP")
@@ -204,17 +204,17 @@ class Reader(Packets):
 
     def ping(self, now):
         """Queue PINGREQ (3.12); its answer is due within min(timeout, keepalive / 2)."""
-        self.ping_due = self.pending = True
+        self.acks[_PING] = 1
+        self.pending = True
         self.prepared = None
-        if not self.pinging:
-            self.pinging = True
+        if self.pinged is None:
             self.pinged = now
 
     def farewell(self):
         """After an error: True where a DISCONNECT has been built, for the driver to try to write once."""
         # Not before CONNECT is out, not behind half a packet.
         reason = self.parting
-        if not reason or self.midway or not self.greeted:
+        if not reason or self.midway:
             return False
         self.put_disconnect(reason)
         return True
@@ -247,23 +247,25 @@ class Reader(Packets):
         self.into = self.head
         self.need = 2
 
-    def _copy(self, n):
-        """The n bytes in scratch go on from rx[have]."""
-        i = 0
-        while i < n:
-            self.rx[self.have + i] = self.scratch[i]
-            i += 1
-
     def _go_on(self):
-        """A body came in part: the next piece goes to rx[have]."""
+        """A packet has come whole, or the start of a PUBLISH too large; or else the next piece goes to rx[have]."""
         have = self.have
-        off = have % self.step
+        n = min(self.size, len(self.rx))
+        if have == n:
+            # Ready for the next packet before anything is done with this one: a handler may raise.
+            self._await()
+            return self.handlers[self.head[0] >> 4](self, n)
+        step = len(self.rx)
+        if len(self.views) > 1:
+            step -= len(self.views[1])
+        off = have % step
         if off:
             self.into = self.scratch
-            self.need = min(_SCRATCH, self.step - off, self.want - have)
+            self.need = min(_SCRATCH, step - off, n - have)
         else:
-            self.into = self.views[have // self.step]
-            self.need = self.want - have
+            self.into = self.views[have // step]
+            self.need = n - have
+        return 0
 
     def _body(self, n):
         """The fixed header is whole: check it, and make room for n more bytes."""
@@ -276,41 +278,28 @@ class Reader(Packets):
             raise MalformedPacket((_WRONG_FLAGS, h & 15, t))
         if self.state != UP and t != 2 and t != 14 and t != 15 and not (self.exchange and self.exchange.early(t)):
             raise ProtocolError((_BEFORE_CONNACK, t))
-        if self.max_packet and 1 + vbi_size(n) + n > self.max_packet:
-            raise ProtocolError((_ABOVE_MAX_PACKET, n, self.max_packet), 0x95)
-        self.want = n
-        room = len(self.rx)
-        if n > room:
-            if t != 3:
-                self.parting = 0x95
-                raise ResourceError((_NEEDS_RX, n, n), 0x95)
-            self.want = room  # its start is kept: topic and packet identifier are needed
+        most = self.terms.max_packet
+        if most and 1 + vbi_size(n) + n > most:
+            raise ProtocolError((_ABOVE_MAX_PACKET, n, most), 0x95)
+        if n > len(self.rx) and t != 3:  # of a PUBLISH the start is kept: topic and packet identifier are needed
+            self.parting = 0x95
+            raise ResourceError((_NEEDS_RX, n, n), 0x95)
         self.size = n
         self.part = _BODY
         self.have = 0
-        if not n:
-            return self._whole()
-        self.into = self.rx
-        self.need = self.want
-        return 0
-
-    def _whole(self):
-        """A packet has come whole; or, of a PUBLISH that is too large, its start."""
-        # The reader is ready for the next packet before anything is done with this one: a handler may raise.
-        self._await()
-        return self.handlers[self.head[0] >> 4](self, self.want)
+        return self._go_on()
 
     def _drain(self):
         """Of a PUBLISH larger than rx the start has come: read the rest, and keep nothing of it."""
         self.part = _DRAIN
         self.into = self.rx
-        self.want = self.size - len(self.rx)
-        self.need = min(self.want, len(self.rx))
+        self.have = len(self.rx)
+        self.need = min(self.size - self.have, self.have)
 
     def _pid(self, i, n):
         if i + 2 > n:
             raise MalformedPacket(_NO_PID)
-        pid = u16(self.rx, i)
+        pid = self.rx[i] << 8 | self.rx[i + 1]
         if not pid:  # 2.2.1
             raise ProtocolError(_PID_0)
         return pid

@@ -43,7 +43,7 @@ _HOLD = ("next", "_ack", "publish", "put_encoded", "_request", "end")
 
 def start(engine, mechanism, now):
     """See Login.reauthenticate()."""
-    ours = engine.mechanism
+    ours = engine.terms.mechanism
     if not ours:
         raise wrong(_NO_AUTH)
     if engine.exchange:
@@ -72,7 +72,7 @@ class _Due:
         left = Reader.timer(e, now)
         if e.state != UP or e.in_handler:
             return left
-        ms = e.reauth_every - ticks_diff(now, self.since)
+        ms = e.terms.reauth_every - ticks_diff(now, self.since)
         if ms > 0:
             return min(left, ms)
         start(e, None, now)  # another timer stands in front now
@@ -169,7 +169,7 @@ class Again(_Again):
 
     def __init__(self, engine, mechanism, now):
         super().__init__(engine, mechanism)
-        self.quiet = engine.reauth_hold
+        self.quiet = engine.terms.reauth_hold
         self.ms = engine.timeout  # what is left of it
         self.since = now  # counted until then
         # What was held: packets (bytes), acknowledgements without properties (a bytearray: four bytes each, as in
@@ -209,13 +209,14 @@ class Again(_Again):
     def done(self):
         e = self.engine
         # The next connect() logs in with what has proved right; the MQTT User Name too, where it was the mechanism's.
-        user = getattr(e.mechanism, "user", None)
+        terms = e.terms
+        user = getattr(terms.mechanism, "user", None)
         new = getattr(self.mechanism, "user", None)
-        if user and new and e.user == text(user, "user"):
-            e.user = text(new, "user")
-        e.mechanism = self.mechanism
+        if user and new and terms.user == text(user, "user"):
+            terms.user = text(new, "user")
+        terms.mechanism = self.mechanism
         e.held = False
-        if e.pinging:  # its answer could not come, or it could not even go out
+        if e.pinged is not None:  # its answer could not come, or it could not even go out
             e.pinged = self.since
         for i in range(len(e.tx)):  # nothing is in it: work() saw to that
             e.tx[i] = 0
@@ -228,7 +229,7 @@ class Again(_Again):
         self.engine.exchange = None
         self.engine.authenticating = False
         self.aside(list(self.front))
-        if self.engine.reauth_every:
+        if self.engine.terms.reauth_every:
             arm(self.engine, self.since)
 
     # --- in front of the engine
@@ -284,7 +285,7 @@ class Again(_Again):
         if keeps and keeps(header, pid):  # aio's: not before the message is dealt with
             return
         self.acks += 1
-        if self.acks > e.session.size + e.grace:
+        if self.acks > e.session.size + e.session.grace:
             from .receive import owe
 
             owe(e, self.acks)

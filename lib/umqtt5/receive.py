@@ -8,8 +8,8 @@ says so.
 from micropython import const
 
 from .codec import find, u16, vbi
-from .errors import ProtocolError, Reject, ResourceError
-from .message import Message
+from .errors import ProtocolError, ResourceError
+from .message import Message, Reject
 from .reader import UP
 from .subscribe import suback
 
@@ -91,7 +91,7 @@ def _publish_any(e, m, n):
     pid = parse(e, n)
     if e.size > n:
         return _oversized(e, m.qos, pid)
-    if m.qos > e.max_qos and e.known_session and not m.solicited(e.session.subscriptions):  # 3.3.4
+    if m.qos > e.max_qos and e.session.known and not m.solicited(e.session.subscriptions):  # 3.3.4
         raise ProtocolError(_UNASKED, 0x9B)
     if m.qos == 2:
         return _publish2(e, pid)
@@ -132,7 +132,7 @@ def _publish2(e, pid):  # 4.3.3
 
 
 def pubrel(e, n):  # 3.6
-    pid = e._answer(n, 6)
+    pid = e._answer(n, 6) & 0xFFFF
     s = e.session
     i = s.place(pid)
     if i >= 0:
@@ -159,9 +159,9 @@ def _hand(e, handler):
 
 def _dispatch(e, m, s):
     # Not by number in a session that another life of this device has made: its numbers may be others.
-    if not e.known_session or m.props_start == m.start or not m.by_number(s):
+    if not s.known or m.props_start == m.start or not m.by_number(s):
         s.usual = None
-        m.by_filter(s, not (e.known_session and e.identifiers), e.to_callback)
+        m.by_filter(s, s.known < 2, e.to_callback)
 
 
 def _rejected(e):
@@ -178,19 +178,20 @@ def _check(e, m):
         _alias(e, m, u16(e.rx, i))
     elif m.topic_end == 2:
         raise ProtocolError(_NO_TOPIC_NO_ALIAS)
-    if e.known_session:
+    if e.session.known:
         m.check_numbers(e.session.top_id)
 
 
 def _alias(e, m, ident):  # 3.3.2.3.4
-    if ident > e.alias_maximum:
-        raise ProtocolError((_ALIAS_ABOVE, ident, e.alias_maximum), 0x94)
+    topics = e.terms.topics
+    if ident >= len(topics):
+        raise ProtocolError((_ALIAS_ABOVE, ident, max(0, len(topics) - 1)), 0x94)
     if m.topic_end > 2:
-        e.topics[ident] = m.topic
-    elif e.topics[ident] is None:
+        topics[ident] = m.topic
+    elif topics[ident] is None:
         raise ProtocolError(_ALIAS_NEW)
     else:
-        m.topic_buf = e.topics[ident]
+        m.topic_buf = topics[ident]
         m.topic_start = 0
         m.topic_end = len(m.topic_buf)
 
@@ -213,7 +214,7 @@ def _oversized(e, qos, pid):
             owe(e, 1)
             e.session.receive(pid)
         e._ack(0x50, 0, pid)
-    e.oversized += 1
+    e.session.oversized += 1
     e._drain()
     e.tell("oversized", e.size)
     return 0
@@ -223,5 +224,5 @@ def owe(e, n):
     """n more messages to acknowledge (4.9). Those that a handler refused by an exception count until the connection
     ends."""
     e.owed += n
-    if e.owed > e.session.size + e.grace:
+    if e.owed > e.session.size + e.session.grace:
         raise ProtocolError((_TOO_MANY, e.session.size), 0x93)

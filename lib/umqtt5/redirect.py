@@ -11,8 +11,8 @@ _SERVER_REFERENCE = const(67)
 def follow(engine, where):
     """Where the broker's Server Reference leads to: ((host, port, tls), the same where it is for good or else None).
     where: the broker that said it. TLS stays, with the other's name checked, and so does authentication."""
-    reason, reference = engine.redirect
-    engine.redirect = None
+    reason, reference = engine.terms.redirect
+    engine.terms.redirect = None
     reference = reference.split(" ")[0]
     host, port = reference, where[1]
     if ":" in reference[reference.rfind("]") + 1 :]:

@@ -25,8 +25,8 @@ class Requests:
 
     def topic(self, engine):
         """Where responses are to go: below the broker's Response Information where it gave one (3.2.2.3.15)."""
-        granted = decode(engine.connack, 1).get("response_information", "umqtt5/response")
-        name = engine.client_id
+        granted = decode(engine.terms.connack, 1).get("response_information", "umqtt5/response")
+        name = engine.terms.client_id
         if not topic(name, 0, len(name)):  # it has a wildcard
             name = hexlify(name)
         return granted.encode() + b"/" + name

@@ -233,7 +233,7 @@ class MQTTClient(Simple):
                 new = self._subscription(filter, qos, handler, options)
                 if not store.has(new):
                     store.unsubscribed(filter)
-                elif self._engine.state == UP and not self._engine.known_session:
+                elif self._engine.state == UP and not self._engine.session.known:
                     self._engine.session.add(new)
                     self._remember(filter)
                     return qos

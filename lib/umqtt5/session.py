@@ -24,12 +24,19 @@ class Session:
     """The slots of packets in flight. A slot is found by its packet identifier without a search: identifier modulo
     the number of slots. `topic`, `msg` and `props` hold references to the caller's objects, not copies."""
 
+    # How many more than our Receive Maximum are borne: mosquitto 2.0.11 sends the next message at QoS 2 when it has
+    # the PUBREC, not the PUBCOMP; half of a long queue can be open at once.
+    grace = 1000
+
+    store = None  # see store.py
+
     def __init__(self, size):
         self.size = size  # at most so many PUBLISH packets with QoS > 0 are in flight
         n = size + _REQUESTS
         self.pid = array("H", bytes(2 * n))
         self.state = bytearray(n)
-        # The PUBLISH's fixed header flags; and 0x10: sent in this connection, its answer gives quota back (4.9).
+        # The PUBLISH's fixed header flags; 0x10: sent in this connection, its answer gives quota back (4.9); and 8:
+        # it is sent anew, so without DUP (3.3.1.1).
         self.flags = bytearray(n)
         self.waited = bytearray(n)  # 1: a caller waits for the answer and frees the slot
         self.reason = bytearray(n)
@@ -39,6 +46,7 @@ class Session:
         self.last = 0  # the packet identifier used last
         self.sending = 0  # slots that hold a PUBLISH
         self.received = array("H", bytes(2 * size))  # QoS 2: identifiers between PUBREC and PUBREL; 0 is a free place
+        self.known = 0  # 1: this object made the session; 2: and messages come with our Subscription Identifiers
         self.subscriptions = []
         self.usual = None  # the one, with a `head`, whose handler alone took the last message
         self.counted = bytearray(size)  # beside it: 1 where this connection's Receive Maximum counts it
@@ -46,6 +54,8 @@ class Session:
         self.waiters = None  # of an asyncio driver's: told of each answer, see aio_wait.py
         self.last_id = 0  # the Subscription Identifier given last
         self.top_id = 0  # the largest that was sent in this session
+        self.unmatched = 0  # PUBACK and PUBCOMP for a packet identifier not in use
+        self.oversized = 0  # messages too large for rx
 
     def take(self, state):
         """A free slot with the next packet identifier (1..65535, those in use skipped), or -1: all are in use."""
@@ -104,7 +114,7 @@ class Session:
             if SUBACK <= self.state[i] <= DONE:
                 self.state[i] = FREE
             self.waited[i] = 0
-            self.flags[i] &= 15
+            self.flags[i] &= 7
         for i in range(len(self.counted)):
             self.counted[i] = 0
 

@@ -7,22 +7,23 @@ closed, and connect() may be called again.
 
 from micropython import const
 
-from errno import ECONNABORTED, ECONNRESET, EHOSTUNREACH, ETIMEDOUT
+import errno
 from time import ticks_add, ticks_diff, ticks_ms
 
 from .errors import Disconnected, Refused, wrong
 from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for it, at umqtt's place
 from .packets import again, may_publish, refill
 from .protocol import Engine
-from .reader import FAILED, UP
-from .session import DONE
+from .reader import UP
 from .transport import POLLIN, POLLOUT, addresses, connected, poller, start
 
 # Texts of errors: see texts.py.
 _IN_HANDLER = const(102)
 _NO_SSL = const(103)
 
-_TLS = "TLS handshake"
+_FAILED = const(3)  # as in reader.py
+_DONE = const(6)  # as in session.py
+_TLS = const("TLS handshake")
 _SLICE = const(50)  # ms between two calls of on_wait()
 
 
@@ -52,6 +53,9 @@ class MQTTClient:
     bytes; the Assigned Client Identifier where the broker gave one. `oversized`: how many messages were too large for
     rx_size, and not delivered."""
 
+    redirects = 0
+    _requests = None  # see request.py
+
     def __init__(
         self,
         client_id,
@@ -69,7 +73,8 @@ class MQTTClient:
     ):
         self.server = server
         self.port = port or (8883 if ssl else 1883)
-        self.redirects = redirects
+        if redirects:
+            self.redirects = redirects
         self.sock = None
         self.on_wait = on_wait
         self._tls = None
@@ -79,12 +84,14 @@ class MQTTClient:
             self._tls = context(ssl, ssl_params, server)
         elif ssl_params:
             raise wrong(_NO_SSL)
+        import gc
+
+        gc.collect()  # before the large buffers: see Engine.receiving()
         self._engine = Engine(client_id, user, password, keepalive, **options)
         self._pull = self._engine.pull  # bound once, and found at once
         self._poll = None
         self._events = 0
         self._doing = ""  # the step that an OSError names
-        self._requests = None
         self._until = 0
         self._spent = 0  # ms that a mechanism has computed since connect(): deadlines do not count them
 
@@ -116,7 +123,7 @@ class MQTTClient:
         hops = self.redirects
         moved = None  # where the broker has moved to for good
         while True:
-            if hops and e.redirect:
+            if hops and e.terms.redirect:
                 from .redirect import follow
 
                 where, moved = follow(e, where)
@@ -124,7 +131,7 @@ class MQTTClient:
             try:
                 present = self._login(where, deadline, clean_session)
             except Refused:
-                if not hops or not e.redirect:
+                if not hops or not e.terms.redirect:
                     raise
             else:
                 if moved:  # only now: anybody could have said it
@@ -147,12 +154,13 @@ class MQTTClient:
             self._abort()
             if type(x) is OSError and (len(x.args) == 1 or not isinstance(x.args[0], int)):
                 # A socket's error, or getaddrinfo's, which has no number: add the step.
-                raise OSError(x.args[0] if len(x.args) == 1 else EHOSTUNREACH, self._doing)
+                raise OSError(x.args[0] if len(x.args) == 1 else errno.EHOSTUNREACH, self._doing)
             if type(x) is ValueError and self._doing == _TLS:
-                raise OSError(ECONNABORTED, "%s: %s" % (_TLS, x.args[0].strip()))  # mbedtls' word on the certificate
+                # mbedtls' word on the certificate
+                raise OSError(errno.ECONNABORTED, "%s: %s" % (_TLS, x.args[0].strip()))
             raise
         self._doing = "waiting for the broker"
-        return bool(e.connack[0])
+        return bool(e.terms.connack[0])
 
     def publish(self, topic, msg, retain=False, qos=0, props=None, wait=True):
         """Publish `msg`; returns when it is acknowledged (QoS 1: PUBACK, QoS 2: PUBCOMP). Allocates nothing where
@@ -257,6 +265,7 @@ class MQTTClient:
         Subscription Identifier (1..268435455; None: one is chosen where there is a handler). no_local=False,
         retain_as_published=False, retain_handling=0: see 3.8.3.1. props: more properties (a dict or bytes). Raises
         Refused (SUBACK >= 0x80), ValueError, OSError."""
+        self._engine.receiving()
         from .subscribe import subscribe
 
         return subscribe(self, topic, qos, handler, **options)
@@ -352,13 +361,15 @@ class MQTTClient:
         if name == "connack":
             from .props import granted
 
-            return granted(e.connack)
+            return granted(e.terms.connack)
         if name == "answer":
             from .props import decode
 
             return decode(e.answer_props)
-        if name == "client_id" or name == "oversized":
-            return getattr(e, name)
+        if name == "client_id":
+            return e.terms.client_id
+        if name == "oversized":
+            return e.session.oversized
         raise AttributeError(name)
 
     def request(self, topic, msg, timeout=None, *, qos=0, props=None):
@@ -395,12 +406,12 @@ class MQTTClient:
                     self._wait(POLLOUT, deadline)
                 break
             except OSError as x:
-                if x.args[0] == ETIMEDOUT:
+                if x.args[0] == errno.ETIMEDOUT:
                     raise
                 error = x
                 self._close()
         else:
-            raise error or OSError(ECONNRESET)
+            raise error or OSError(errno.ECONNRESET)
         if tls:
             from .tls import secure
 
@@ -427,7 +438,7 @@ class MQTTClient:
             poll.register(stream, POLLIN)
             poll.ipoll(min(ms, _SLICE))
             if deadline is not None and ticks_diff(deadline, ticks_ms()) + self._spent <= 0:
-                raise OSError(ETIMEDOUT, "login: the mechanism waits for " + str(stream))
+                raise OSError(errno.ETIMEDOUT, "login: the mechanism waits for " + str(stream))
         else:
             self._spent += ticks_diff(ticks_ms(), began)
 
@@ -479,7 +490,7 @@ class MQTTClient:
         """A write failed. The broker may have said why before it closed, and that is the better error."""
         e = self._engine
         try:
-            while not e.in_handler and not e.acks_full() and e.state != FAILED:
+            while not e.in_handler and not e.acks_full() and e.state != _FAILED:
                 n = self.sock.readinto(e.into, e.need)
                 if not n:
                     return
@@ -510,7 +521,7 @@ class MQTTClient:
 
     def _ended(self):
         self._abort()
-        raise OSError(ECONNRESET, "closed by the broker; " + self._doing)
+        raise OSError(errno.ECONNRESET, "closed by the broker; " + self._doing)
 
     def _turn(self, deadline):
         """One read, or a wait. Returns what Engine.pull() does, None after a wait."""
@@ -533,7 +544,7 @@ class MQTTClient:
         if deadline is not None:
             left = ticks_diff(deadline, now) + self._spent
             if left <= 0:
-                raise OSError(ETIMEDOUT, self._doing)
+                raise OSError(errno.ETIMEDOUT, self._doing)
             if left < ms:
                 ms = left
         if not ms and self._engine.auth_busy():
@@ -552,7 +563,7 @@ class MQTTClient:
         try:
             if self._engine.left:
                 self._flush(self._until)
-            while self._engine.session.state[i] != DONE:
+            while self._engine.session.state[i] != _DONE:
                 if self._receive(self._until) is None:
                     self._wait_or_abort(POLLIN, self._until)
         except:  # a name would put the frame on the heap
@@ -576,7 +587,7 @@ class MQTTClient:
             e.handler_raised = False
             return
         if self.sock is not None:
-            if e.state == FAILED and e.farewell():
+            if e.state == _FAILED and e.farewell():
                 try:
                     self.sock.write(e.out, e.off, e.left)
                 except OSError:

@@ -24,8 +24,8 @@ _WRONG_REASON = const(94)
 _IN_HANDLER = const(102)
 
 # The reasons that a server may give (3.9.3, 3.11.3).
-_SUB_REASONS = b"\x00\x01\x02\x80\x83\x87\x8f\x91\x97\x9e\xa1\xa2"
-_UNSUB_REASONS = b"\x00\x11\x80\x83\x87\x8f\x91"
+_SUB_REASONS = const(b"\x00\x01\x02\x80\x83\x87\x8f\x91\x97\x9e\xa1\xa2")
+_UNSUB_REASONS = const(b"\x00\x11\x80\x83\x87\x8f\x91")
 
 
 def check_filter(raw):
@@ -99,11 +99,11 @@ def send_subscribe(e, s):
         raise wrong(_SUB_ID)
     if s.id and find(s.props, 0, len(s.props), 0x0B) >= 0:
         raise wrong(_SECOND_ID)
-    if f.startswith(b"$share/") and not e.shared:
+    if f.startswith(b"$share/") and not e.granted(0x2A, 1):
         raise wrong(_NO_SHARED)
-    if not e.wildcards and (b"+" in f or b"#" in f):
+    if not e.granted(0x28, 1) and (b"+" in f or b"#" in f):
         raise wrong(_NO_WILDCARDS)
-    if not e.identifiers:
+    if not e.granted(0x29, 1):
         s.set_id(0)  # [MQTT-3.2.2.3.12]
     props = s.props
     if s.id:

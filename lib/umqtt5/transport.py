@@ -4,14 +4,13 @@ can do without blocking.
 This file and tls.py alone know the difference between MicroPython and CPython (where the host tools run lib/).
 """
 
+import errno
 import select
 import socket
 import sys
-from errno import ECONNREFUSED, EINPROGRESS
 
 POLLIN = select.POLLIN
 POLLOUT = select.POLLOUT
-_BROKEN = select.POLLERR | select.POLLHUP
 
 if sys.implementation.name != "micropython":
     from cpython_net import select, socket
@@ -40,7 +39,7 @@ def start(where):
         try:
             sock.connect(where[-1])
         except OSError as e:
-            if e.errno != EINPROGRESS:
+            if e.errno != errno.EINPROGRESS:
                 raise
     except BaseException:
         sock.close()
@@ -51,9 +50,9 @@ def start(where):
 def connected(sock, poll):
     """Whether a socket from start(), polled for POLLOUT, has connected; OSError where that failed."""
     for event in poll.ipoll(0):
-        if event[1] & _BROKEN:
+        if event[1] & (select.POLLERR | select.POLLHUP):
             sock.readinto(bytearray(1), 1)  # there is no getsockopt: this raises what went wrong
-            raise OSError(ECONNREFUSED)
+            raise OSError(errno.ECONNREFUSED)
         if event[1] & POLLOUT:
             return True
     return False

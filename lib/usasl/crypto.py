@@ -4,8 +4,7 @@
 #
 # Runs on MicroPython 1.20 and later (.mpy files of version 6; before 1.21 some builds
 # have hashlib only as uhashlib) and on CPython 3.11 and later.
-from binascii import a2b_base64, b2a_base64
-from os import urandom
+import binascii
 
 try:
     import hashlib
@@ -40,18 +39,20 @@ class ServerNotProven(SASLError):
 
 def nonce():
     """24 bytes of base64 text made of 18 random bytes: no "," in it, new at each call."""
+    from os import urandom
+
     return b64(urandom(18))
 
 
 def b64(data):
     """Base64 as bytes, without a newline (older firmware does not know `newline=False`)."""
-    return b2a_base64(data)[:-1]
+    return binascii.b2a_base64(data)[:-1]
 
 
 def unb64(text):
     """Strict inverse of b64(). ValueError for anything that b64() would not have made: the firmware's own
     decoder skips foreign characters and excess padding, and drops stray bits."""
-    data = a2b_base64(text)
+    data = binascii.a2b_base64(text)
     if b64(data) != text:
         raise ValueError("not base64")
     return data

@@ -107,7 +107,7 @@ def ours(who, port, *names, **options):
 
         def ping():
             client.ping()
-            while client._engine.pinging:
+            while client._engine.pinged is not None:
                 client._turn(None)
 
         measure("ping and its answer", who, client, ping)

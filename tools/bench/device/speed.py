@@ -64,7 +64,7 @@ bare = Bare(HOST, PORT, b"bench-bare")
 
 def drain_ours():
     ours.ping()
-    while ours._engine.pinging:
+    while ours._engine.pinged is not None:
         ours.check_msg()
 
 
