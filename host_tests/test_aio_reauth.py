@@ -54,7 +54,8 @@ def test_while_twenty_tasks_publish(broker, port):
                     await asyncio.sleep_ms(3)
             tasks = [spawn(work(n)) for n in range(20)]
             for i in range(10):
-                await c.reauthenticate(ScramSHA256("device1", keys=c._engine.terms.mechanism._keys) if i == 5 else None)
+                keys = c._engine.terms.mechanism._keys
+                await c.reauthenticate(ScramSHA256("device1", keys=keys) if i == 5 else None)
                 await asyncio.sleep_ms(3)
             await asyncio.gather(*tasks)
             await c.publish(topic, b"END", qos=1)
