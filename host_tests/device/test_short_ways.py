@@ -119,17 +119,27 @@ def published(seed, short):
 
 def again_or_publish(w, topic, msg, retain, qos, props):
     """As MQTTClient.publish() does it."""
-    from umqtt5.packets import again, refill
+    from umqtt5.simple import repeat
 
     e = w.e
     if topic is e.prepared and not props and e.prepared_flags == qos << 1 | (1 if retain else 0):
-        i = again(e, msg) if qos else refill(e, msg)
-        if qos and i >= 0:
+        e.driver = Driver(w)
+        i = repeat(e, msg)
+        if i is not None:
             return i
-        if not qos and i:
-            e.left = i
-            return -1
     return w.publish(topic, msg, retain, qos, props)
+
+
+class Driver:
+    """The blocking client's part in repeat(): a stream that takes all."""
+
+    def __init__(self, wire):
+        self.sock = self
+        self.wire = wire
+
+    def write(self, buf, n):
+        self.wire.sent.append(bytes(buf[:n]))
+        return n
 
 
 def test_a_publish_like_the_last_one():

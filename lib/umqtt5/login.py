@@ -236,7 +236,7 @@ class Login(Reader):
         self.state = UP
         if not self.max_packet:
             self.quick = min(127, len(rx))
-        # What tx holds for refill(): with one byte of remaining length.
+        # What tx holds for simple.repeat(): with one byte of remaining length.
         self.prepared_most = min(129, len(self.tx), self.max_out)
 
     def _session_gone(self):

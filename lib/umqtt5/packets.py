@@ -28,42 +28,27 @@ _TOPICS = const(8)  # so many are known to be right
 _CHARGED = const(0x10)  # in Session.flags
 
 
-def refill(e, msg):
-    """Put another payload behind what stands in tx (Packets.prepared): the packet's size, 0 where that cannot be."""
-    n = len(msg) + e.prepared_at
-    if n > e.prepared_most or type(msg) is not bytes:
-        return 0
-    tx = e.tx
-    tx[1] = n - 2
-    tx[e.prepared_at : n] = msg
-    return n
-
-
 def again(e, msg):
-    """What stands in tx (Packets.prepared), at QoS > 0, with another payload, as `left`: its slot. -1 where that
-    cannot be done so; Packets.start_publish() knows how, or why not."""
+    """The PUBLISH in tx (Packets.prepared), at QoS > 0, is to go out again with the payload `msg`: its slot, with the
+    next packet identifier. -1 where that cannot be; Packets.start_publish() knows how, or why not."""
     s = e.session
     pid = s.last % 65535 + 1
     i = pid % len(s.state)
-    if not e.quota or s.sending >= s.size or s.state[i]:
+    if s.state[i] or s.sending >= s.size or not e.quota:
         return -1
-    n = refill(e, msg)
-    if n:
-        e.left = n
-        e.quota -= 1
-        s.last = s.pid[i] = pid
-        s.sending += 1
-        s.msg[i] = msg
-        s.topic[i] = e.prepared
-        n = e.prepared_flags
-        s.flags[i] = n | _CHARGED
-        s.state[i] = n >> 1  # PUBACK at QoS 1, PUBREC at QoS 2
-        n = e.tx
-        e = n[3] + 4  # behind the topic
-        n[e] = pid >> 8
-        n[e + 1] = pid & 0xFF
-        return i
-    return -1
+    e.quota -= 1
+    s.last = s.pid[i] = pid
+    s.sending += 1
+    s.msg[i] = msg
+    s.topic[i] = e.prepared
+    msg = e.prepared_flags
+    s.flags[i] = msg | _CHARGED
+    s.state[i] = msg >> 1  # PUBACK at QoS 1, PUBREC at QoS 2
+    msg = e.tx
+    s = msg[3] + 4  # behind the topic
+    msg[s] = pid >> 8
+    msg[s + 1] = pid & 0xFF
+    return i
 
 
 def may_publish(e):
@@ -93,9 +78,9 @@ class Packets:
         self.out_topic = self.out_msg = self.out_props = b""
         self.out_flags = self.out_pid = 0
         self.out_alias = -1
-        # Whose PUBLISH stands in tx, whole but for the payload, and may be sent again with another (refill()): its
-        # topic (bytes) where it has no properties, or its Publisher. None: it does not, or something waits to go out,
-        # or the connection is not UP: a publish that finds itself here has nothing else to check.
+        # Whose PUBLISH stands in tx, whole but for the payload, and may be sent again with another (simple.repeat()):
+        # its topic (bytes) where it has no properties, or its Publisher. None: it does not, or something waits to go
+        # out, or the connection is not UP: a publish that finds itself here has nothing else to check.
         self.prepared = None
         self.prepared_flags = self.prepared_at = self.prepared_most = 0
         self.reset()
@@ -108,6 +93,7 @@ class Packets:
         self.tail = None  # the payload that did not fit: written after `out`, from the caller's own bytes
         self.midway = False  # part of a packet is out, or may be
         self.greeted = False  # CONNECT is out
+        self.size = 0  # of the PUBLISH that is too large for rx, while it comes
         self.prepared = None
         self.ack_at = self.ack_count = 0
         self.pending = False  # next() may have something: an acknowledgement, a message to be resent, a ping

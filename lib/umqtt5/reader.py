@@ -65,6 +65,7 @@ class Reader(Packets):
         self.timeout = timeout  # ms
         self.keepalive = 0  # s
         self.state = CLOSED
+        self.driver = None  # a blocking one: has `sock` and _abort(), see pull()
         self.in_handler = False
         self.handler_raised = False  # see broke()
         # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the
@@ -81,31 +82,35 @@ class Reader(Packets):
 
     # --- what the driver calls
 
-    def pull(self, sock, now):
-        """Read what is needed next by sock.readinto(buffer, n), and deal with it: one packet at most. now:
+    def pull(self, now):
+        """Read what is needed next by driver.sock.readinto(buffer, n), and deal with it: one packet at most. now:
         ticks, ms. Returns the first byte of a PUBLISH dealt with, 0 after anything else, None where nothing more has
         come, False where the stream has ended.
 
-        Raises what is wrong with the packet, or what a handler raised: the driver calls broke() then. There is no
-        `try` here: it would put the frame on the heap."""
-        n = sock.readinto(self.into, self.need)
-        if not n:
-            return None if n is None else False
-        self.last_rx = now
-        if n != 2 or self.part:
-            return self._got(n)
-        # A fixed header at once, as nearly always: its body in the same turn.
-        n = self.head[1]
-        now = self.head[0]
-        if n > self.quick or (now & 0xF0 != 0x30 and now & 0x0F != _FLAGS[now >> 4]):
-            return self._got(2)
-        self.size = n
-        if n:
-            n = sock.readinto(self.rx, n)
-            if n != self.size:
-                self._body(self.size)
-                return self._got(n) if n else None  # its end shows at the next read
-        return self.handlers[now >> 4](self, n)
+        Raises what is wrong with the packet, or what a handler raised: broke() and driver._abort() have been called
+        then."""
+        try:
+            n = self.driver.sock.readinto(self.into, self.need)
+            if not n:
+                return None if n is None else False
+            self.last_rx = now
+            if n != 2 or self.part:
+                return self._got(n)
+            # A fixed header at once, as nearly always: its body in the same turn.
+            n = self.head[1]
+            now = self.head[0]
+            if n > self.quick or (now & 0xF0 != 0x30 and now & 0x0F != _FLAGS[now >> 4]):
+                return self._got(2)
+            if n:
+                now = self.driver.sock.readinto(self.rx, n)
+                if now != n:
+                    self._body(n)
+                    return self._got(now) if now else None  # its end shows at the next read
+            return self.handlers[self.head[0] >> 4](self, n)
+        except:  # a name would put the frame on the heap
+            self.broke()
+            self.driver._abort()
+            raise
 
     def got(self, n, now):
         """For a driver that reads by itself: it has read n > 0 bytes into `into`. Returns, and raises, as pull()
@@ -168,6 +173,7 @@ class Reader(Packets):
         self.need = min(self.want, len(self.rx))
         if self.want:
             return 0
+        self.size = 0
         self._await()
         return 0x30
 
@@ -285,7 +291,7 @@ class Reader(Packets):
                 self.parting = 0x95
                 raise ResourceError((_NEEDS_RX, n, n), 0x95)
             self.want = room  # its start is kept: topic and packet identifier are needed
-        self.size = n
+        self.size = n if n > room else 0
         self.part = _BODY
         self.have = 0
         if not n:

@@ -41,12 +41,13 @@ def publish(e, n):  # 3.3
     if (
         s is m.like
         and e.head[0] == m.header
-        and e.size == n >= m.start
-        and not e.rx.find(m.same, 0, len(m.same))
-        and (not m.qos or m.has_tail(s.tail))
+        and n >= m.start
+        and not e.size
+        and e.rx.startswith(m.same)
+        and (not m.qos or e.rx.startswith(s.tail, m.topic_end + 2))
     ):
         m.end = n  # as the last one but for its payload: the rest of `m` holds already
-    elif s is None or e.size != n or not m.is_usual(s, e.head[0], n):
+    elif s is None or e.size or not m.is_usual(s, e.head[0], n):
         return _publish_any(e, m, n)
     if m.qos:
         return _publish1_usual(e, m, s.handler or e.to_callback)
@@ -55,7 +56,8 @@ def publish(e, n):  # 3.3
 
 
 def _publish1_usual(e, m, handler):
-    pid = e.rx[m.topic_end] << 8 | e.rx[m.topic_end + 1]
+    pid = m.topic_end
+    pid = e.rx[pid] << 8 | e.rx[pid + 1]
     if not pid or e.session.receiving or e.owed >= e.session.size:
         return _publish_any(e, m, m.end)
     e.owed += 1
