@@ -27,13 +27,15 @@ _NO_RESEND = const(-1)
 _TOPICS = const(8)  # so many are known to be right
 _CHARGED = const(0x10)  # in Session.flags
 
+_len = len  # found at once: built-ins are searched behind all that stands here
+
 
 def again(e, msg):
     """The PUBLISH in tx (Packets.prepared), at QoS > 0, is to go out again with the payload `msg`: its slot, with the
     next packet identifier. -1 where that cannot be; Packets.start_publish() knows how, or why not."""
     s = e.session
     pid = s.last % 65535 + 1
-    i = pid % len(s.state)
+    i = pid % _len(s.state)
     if s.state[i] or s.sending >= s.size or not e.quota:
         return -1
     e.quota -= 1
@@ -49,6 +51,18 @@ def again(e, msg):
     msg[s] = pid >> 8
     msg[s + 1] = pid & 0xFF
     return i
+
+
+def plain_ack(e, header, pid):
+    """PUBACK, PUBREC, PUBREL or PUBCOMP in tx, which is free: success, and no properties."""
+    e.prepared = None
+    tx = e.tx
+    tx[0] = header
+    tx[1] = 2
+    tx[2] = pid >> 8
+    tx[3] = pid & 0xFF
+    e.off = 0
+    e.left = 4
 
 
 def may_publish(e):
@@ -167,18 +181,13 @@ class Packets:
 
     def _ack(self, header, reason, pid, props=b""):
         """PUBACK, PUBREC, PUBREL or PUBCOMP (3.4 to 3.7): built at once, or queued behind what waits."""
-        self.prepared = None
         if reason or props or self.left or self.pending or self.ack_always:
             self._queue_ack(header, reason, pid, props or self.ack_always)
         else:
-            self.tx[0] = header
-            self.tx[1] = 2
-            self.tx[2] = pid >> 8
-            self.tx[3] = pid & 0xFF
-            self.off = 0
-            self.left = 4
+            plain_ack(self, header, pid)
 
     def _queue_ack(self, header, reason, pid, props):
+        self.prepared = None
         self.pending = True
         i = (self.ack_at + self.ack_count) % _ACKS
         self.ack_count += 1

@@ -10,6 +10,7 @@ from micropython import const
 from .codec import find, u16, vbi
 from .errors import ProtocolError, Reject, ResourceError
 from .message import Message
+from .packets import plain_ack
 from .reader import UP
 from .subscribe import suback
 
@@ -57,14 +58,15 @@ def publish(e, n):  # 3.3
 
 def _publish1_usual(e, m, handler):
     pid = m.topic_end
-    pid = e.rx[pid] << 8 | e.rx[pid + 1]
+    pid = m.buf[pid] << 8 | m.buf[pid + 1]
     if not pid or e.session.receiving or e.owed >= e.session.size:
         return _publish_any(e, m, m.end)
-    e.owed += 1
-    handler = _hand(e, handler)  # from here on the reason
-    if e.state == UP:  # the handler may have disconnected
-        e.owed -= 1
-        e._ack(0x40, handler, pid, e.reject_props if handler else b"")
+    handler = _hand(e, handler)  # from here on the reason; where it raises, broke() counts what is owed
+    if handler or e.left or e.pending or e.ack_always or e.exchange or not e.driver or e.state != UP:
+        if e.state == UP:  # the handler may have disconnected
+            e._ack(0x40, handler, pid, e.reject_props if handler else b"")
+    else:
+        plain_ack(e, 0x40, pid)
     return m.header
 
 
