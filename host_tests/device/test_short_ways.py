@@ -3,7 +3,7 @@
 # runs under CPython too
 from umqtt5.session import DONE
 from umqtt5.subscribe import Subscription
-from wire import Wire, packet, publish
+from wire import Stream, Wire, packet, publish, raises
 
 TOPICS = (b"house/kitchen", b"house/cellar", b"house/kitche", b"house/+", b"ho")
 PAYLOADS = (b"", b"1", b"\x02\x0b\x01", b'{"t": 21.5}', b"x" * 90, b"y" * 140)
@@ -149,3 +149,54 @@ def test_a_publish_like_the_last_one():
         assert ours == published(seed, False), (seed, ours, published(seed, False))
         sent += len(ours[1])
     assert sent > 15000, sent
+
+
+def test_the_next_header_comes_with_the_last_body():
+    # pull() reads two bytes more than a PUBLISH: whatever of what follows has come by then, nothing is lost.
+    parts = [publish(TOPICS[0], b"1", 0), publish(TOPICS[1], b"22", 1, 7), packet(0xD0, b"")]
+    parts += [
+        publish(TOPICS[0], b"3" * 140),
+        publish(TOPICS[0], b"4" * 300),
+        packet(0x40, b"\0\1"),
+        parts[0],
+        parts[1],
+    ]
+    data = b"".join(parts)
+    for cut in range(1, len(data)):
+        for more in (1, len(data)):  # and then a byte at a time, or all the rest
+            w = Wire(rx_size=256).up()
+            w.e.pinging = True
+            stream = w.e.driver = Stream(data[:cut])
+            at = cut
+            while True:
+                w.flush()
+                op = w.e.pull(w.now)
+                if op is None:
+                    assert w.e.ahead == 0 and not len(stream.view)
+                    if at >= len(data):
+                        break
+                    stream.view = memoryview(data[at : at + more])
+                    at += more
+            w.flush()
+            assert w.messages == [
+                (TOPICS[0], b"1"),
+                (TOPICS[1], b"22"),
+                (TOPICS[0], b"3" * 140),
+                (TOPICS[0], b"1"),
+                (TOPICS[1], b"22"),
+            ], (cut, more, w.messages)
+            assert w.sent == [b"\x40\2\0\7"] * 2, (cut, w.sent)
+            assert w.e.oversized == 1 and not w.e.pinging and w.e.unmatched == 1
+            assert not w.e.part and not w.e.have
+
+
+def test_a_header_that_waits_is_no_packet_left_unfinished():
+    w = Wire(keepalive=0).up()
+    data = publish(TOPICS[0], b"1")
+    stream = w.e.driver = Stream(data + data[:2])
+    assert w.e.pull(w.now) == 0x30 and w.e.ahead and not len(stream.view)
+    w.now += 3600_000  # an application that is in no hurry
+    assert w.e.timer(w.now) > 10_000
+    assert w.e.pull(w.now) is None  # but from here on the rest must come
+    assert 0 < w.e.timer(w.now + 9000) <= 1000
+    raises(OSError, w.e.timer, w.now + 10_000)

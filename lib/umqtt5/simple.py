@@ -513,11 +513,9 @@ class MQTTClient:
         """A write failed. The broker may have said why before it closed, and that is the better error."""
         e = self._engine
         try:
-            while not e.in_handler and not e.acks_full() and e.state != FAILED:
-                n = self.sock.readinto(e.into, e.need)
-                if not n:
-                    return
-                e.got(n, ticks_ms())
+            op = 0
+            while op is not None and op is not False and not (e.in_handler or e.acks_full() or e.state == FAILED):
+                op = _pull(e, ticks_ms())
         except (Refused, Disconnected):
             raise
         except Exception:
