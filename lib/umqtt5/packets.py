@@ -27,15 +27,13 @@ _NO_RESEND = const(-1)
 _TOPICS = const(8)  # so many are known to be right
 _CHARGED = const(0x10)  # in Session.flags
 
-_len = len  # found at once: built-ins are searched behind all that stands here
-
 
 def again(e, msg):
     """The PUBLISH in tx (Packets.prepared), at QoS > 0, is to go out again with the payload `msg`: its slot, with the
     next packet identifier. -1 where that cannot be; Packets.start_publish() knows how, or why not."""
     s = e.session
     pid = s.last % 65535 + 1
-    i = pid % _len(s.state)
+    i = pid % len(s.state)
     if s.state[i] or s.sending >= s.size or not e.quota:
         return -1
     e.quota -= 1

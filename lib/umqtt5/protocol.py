@@ -43,7 +43,6 @@ _EXPIRY_0 = const(101)
 # The reasons that a server may give (3.4.2.1, 3.5.2.1; 3.6.2.1, 3.7.2.1).
 _PUB_REASONS = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
 _REL_REASONS = b"\x00\x92"
-_len = len  # found at once: built-ins are searched behind all that stands here
 _OUR_DISCONNECTS = b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99"  # 3.14.2.1, those of a client
 
 
@@ -188,7 +187,7 @@ class Engine(Login):
             s = self.session
             i = self.rx
             pid = i[0] << 8 | i[1]
-            i = pid % _len(s.state)
+            i = pid % len(s.state)
             if s.pid[i] == pid and s.state[i] == PUBACK:
                 self.quota += s.flags[i] >> 4  # 4.9
                 if self.answer_props:

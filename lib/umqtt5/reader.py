@@ -97,31 +97,27 @@ class Reader(Packets):
                     return self._half_head(-n)
                 self.head[0] = self.rx[n]
                 self.head[1] = self.rx[n + 1]
+                n = 2
             else:
                 n = self.driver.sock.readinto(self.into, self.need)
                 if not n:
                     return None if n is None else False
-                if n != 2 or self.part:
-                    self.last_rx = now
-                    return self._got(n)
             self.last_rx = now
-            # A fixed header at once, as nearly always: its body in the same turn.
+            if n != 2 or self.part:
+                return self._got(n)
+            # A fixed header at once, as nearly always: its body in the same turn, and the next one's fixed header
+            # too where it has come. Where messages come one behind another, that is one read for each.
             n = self.head[1]
             now = self.head[0]
             if n > self.quick or (now & 0xF0 != 0x30 and now & 0x0F != _FLAGS[now >> 4]):
                 return self._got(2)
-            if now & 0xF0 == 0x30 and n:
-                # Where one comes behind another, the next one's fixed header too: half as many reads.
+            if n:
                 n += 2
                 now = self.driver.sock.readinto(self.rx, n)
-                if now == n:
-                    self.ahead = n - 2
-                elif now != n - 2:
-                    return self._got_part(n - 2, now)
-                return self.handlers[3](self, n - 2)
-            if n:
-                now = self.driver.sock.readinto(self.rx, n)
-                if now != n:
+                n -= 2
+                if now == n + 2:
+                    self.ahead = n
+                elif now != n:
                     return self._got_part(n, now)
             return self.handlers[self.head[0] >> 4](self, n)
         except:  # a name would put the frame on the heap
@@ -133,7 +129,7 @@ class Reader(Packets):
         """Of a body of n bytes so many have come: not all, or a byte more."""
         if came and came > n:
             self.ahead = -n
-            return self.handlers[3](self, n)
+            return self.handlers[self.head[0] >> 4](self, n)
         self._body(n)
         return self._got(came) if came else None  # its end shows at the next read
 
