@@ -3,7 +3,7 @@
 # runs under CPython too
 from umqtt5.session import DONE
 from umqtt5.subscribe import Subscription
-from wire import Stream, Wire, packet, publish, raises
+from wire import Stream, Wire, packet, publish
 
 TOPICS = (b"house/kitchen", b"house/cellar", b"house/kitche", b"house/+", b"ho")
 PAYLOADS = (b"", b"1", b"\x02\x0b\x01", b'{"t": 21.5}', b"x" * 90, b"y" * 140)
@@ -151,8 +151,8 @@ def test_a_publish_like_the_last_one():
     assert sent > 15000, sent
 
 
-def test_the_next_header_comes_with_the_last_body():
-    # pull() reads two bytes more than a PUBLISH: whatever of what follows has come by then, nothing is lost.
+def test_wherever_the_stream_is_cut():
+    # pull() takes a packet at once where all of it is there: however much is, nothing is lost.
     parts = [publish(TOPICS[0], b"1", 0), publish(TOPICS[1], b"22", 1, 7), packet(0xD0, b"")]
     parts += [
         publish(TOPICS[0], b"3" * 140),
@@ -172,7 +172,7 @@ def test_the_next_header_comes_with_the_last_body():
                 w.flush()
                 op = w.e.pull(w.now)
                 if op is None:
-                    assert w.e.ahead == 0 and not len(stream.view)
+                    assert not len(stream.view)
                     if at >= len(data):
                         break
                     stream.view = memoryview(data[at : at + more])
@@ -188,15 +188,3 @@ def test_the_next_header_comes_with_the_last_body():
             assert w.sent == [b"\x40\2\0\7"] * 2, (cut, w.sent)
             assert w.e.oversized == 1 and not w.e.pinging and w.e.unmatched == 1
             assert not w.e.part and not w.e.have
-
-
-def test_a_header_that_waits_is_no_packet_left_unfinished():
-    w = Wire(keepalive=0).up()
-    data = publish(TOPICS[0], b"1")
-    stream = w.e.driver = Stream(data + data[:2])
-    assert w.e.pull(w.now) == 0x30 and w.e.ahead and not len(stream.view)
-    w.now += 3600_000  # an application that is in no hurry
-    assert w.e.timer(w.now) > 10_000
-    assert w.e.pull(w.now) is None  # but from here on the rest must come
-    assert 0 < w.e.timer(w.now + 9000) <= 1000
-    raises(OSError, w.e.timer, w.now + 10_000)

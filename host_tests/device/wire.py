@@ -51,7 +51,7 @@ class Wire:
         e = self.e
         if self.chunk is None:
             stream = e.driver = Stream(data)
-            while stream.view or e.ahead:
+            while stream.view:
                 self.flush()  # as a driver does before it reads
                 e.pull(self.now)
                 self.flush()

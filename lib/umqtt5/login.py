@@ -235,7 +235,7 @@ class Login(Reader):
             self.pending = True
         self.state = UP
         if not self.max_packet:
-            self.quick = min(127, len(rx) - 2)
+            self.quick = min(127, len(rx))
         # What tx holds for simple.repeat(): with one byte of remaining length.
         self.prepared_most = min(129, len(self.tx), self.max_out)
 

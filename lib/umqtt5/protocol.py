@@ -131,7 +131,6 @@ class Engine(Login):
     _put_props = Packets._put_props
     _outgoing_alias = Packets._outgoing_alias
     _ack = Packets._ack
-    pull = Reader.pull
     timer = Reader.timer
 
     # --- packets in: each function gets the length of rx[:n]

@@ -90,54 +90,27 @@ class Reader(Packets):
         Raises what is wrong with the packet, or what a handler raised: broke() and driver._abort() have been called
         then."""
         try:
-            n = self.ahead
-            if n:
-                self.ahead = 0
-                if n < 0:
-                    return self._half_head(-n)
-                self.head[0] = self.rx[n]
-                self.head[1] = self.rx[n + 1]
-                n = 2
-            else:
-                n = self.driver.sock.readinto(self.into, self.need)
-                if not n:
-                    return None if n is None else False
+            n = self.driver.sock.readinto(self.into, self.need)
+            if not n:
+                return None if n is None else False
             self.last_rx = now
             if n != 2 or self.part:
                 return self._got(n)
-            # A fixed header at once, as nearly always: its body in the same turn, and the next one's fixed header
-            # too where it has come. Where messages come one behind another, that is one read for each.
+            # A fixed header at once, as nearly always: its body in the same turn.
             n = self.head[1]
             now = self.head[0]
             if n > self.quick or (now & 0xF0 != 0x30 and now & 0x0F != _FLAGS[now >> 4]):
                 return self._got(2)
             if n:
-                n += 2
                 now = self.driver.sock.readinto(self.rx, n)
-                n -= 2
-                if now == n + 2:
-                    self.ahead = n
-                elif now != n:
-                    return self._got_part(n, now)
+                if now != n:
+                    self._body(n)
+                    return self._got(now) if now else None  # its end shows at the next read
             return self.handlers[self.head[0] >> 4](self, n)
         except:  # a name would put the frame on the heap
             self.broke()
             self.driver._abort()
             raise
-
-    def _got_part(self, n, came):
-        """Of a body of n bytes so many have come: not all, or a byte more."""
-        if came and came > n:
-            self.ahead = -n
-            return self.handlers[self.head[0] >> 4](self, n)
-        self._body(n)
-        return self._got(came) if came else None  # its end shows at the next read
-
-    def _half_head(self, i):
-        """The first byte of a fixed header lies at rx[i]; nothing is read yet."""
-        self.head[0] = self.rx[i]
-        self.have = 1
-        return self._byte_by_byte()
 
     def got(self, n, now):
         """For a driver that reads by itself: it has read n > 0 bytes into `into`. Returns, and raises, as pull()
@@ -192,9 +165,6 @@ class Reader(Packets):
                 return self._body(vbi(head, 1, self.have))
             if self.have == 5:
                 raise MalformedPacket(_LONG_LENGTH)
-        return self._byte_by_byte()
-
-    def _byte_by_byte(self):
         self.part = _LENGTH
         self.into = self.scratch
         self.need = 1
@@ -282,7 +252,6 @@ class Reader(Packets):
         """The next bytes are a fixed header."""
         self.part = _HEAD
         self.have = 0
-        self.ahead = 0  # where in rx the next fixed header lies, read already; below 0: half of it, at rx[-ahead]
         self.into = self.head
         self.need = 2
 

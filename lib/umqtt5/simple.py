@@ -14,8 +14,8 @@ from .errors import Disconnected, Refused, wrong
 from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for it, at umqtt's place
 from .packets import again, may_publish
 from .protocol import Engine
-from .reader import FAILED, UP, Reader
-from .session import DONE, FREE
+from .reader import FAILED, UP
+from .session import DONE
 from .transport import POLLIN, POLLOUT, addresses, connected, poller, start
 
 # Texts of errors: see texts.py.
@@ -26,8 +26,8 @@ _TLS = "TLS handshake"
 _SLICE = const(50)  # ms between two calls of on_wait()
 
 # Found at once: methods are searched behind all that the engine has, built-ins behind all that stands here.
-_pull = Reader.pull
-_wrote = Reader.wrote
+_pull = Engine.pull
+_wrote = Engine.wrote
 _len = len
 _type = type
 _bytes = bytes
@@ -265,8 +265,7 @@ class MQTTClient:
                 self._abort()
             raise
         if s.state[i] == DONE and s.reason[i] < 0x80 and not self._engine.pending:
-            s.waited[i] = 0
-            s.state[i] = FREE
+            s.waited[i] = s.state[i] = 0  # FREE
             return
         self._doing = "PUBACK" if s.flags[i] & 2 else "PUBREC or PUBCOMP"
         if self._until is None:
