@@ -189,9 +189,10 @@ class Engine(Login):
             i = pid % len(s.state)
             if s.pid[i] == pid and s.state[i] == PUBACK:
                 self.quota += s.flags[i] >> 4  # 4.9
+                self.said_reason = n = 0 if n == 2 else 0x10
                 if self.answer_props:
                     self.answer_props = b""
-                s.answered(i, 0 if n == 2 else 0x10)
+                s.answered(i, n)
                 return 0
         i = self.session.find(self._answer(n, 4), PUBACK)
         if i < 0:

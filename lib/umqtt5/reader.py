@@ -127,8 +127,6 @@ class Reader(Packets):
         a message handler's own: the connection is whole."""
         self.handler_raised = self.in_handler and self.state == UP
         self.in_handler = False
-        if self.handler_raised and self.message.like and self.message.qos:
-            self.owed += 1  # it was a usual message's: see receive.py
         if self.state == CONNECTING or (self.state == UP and not self.handler_raised):
             self._failed(PeerError.latest or 0x80 if self.parting is None else self.parting)
         PeerError.latest = 0

@@ -61,7 +61,9 @@ def _publish1_usual(e, m, handler):
     pid = m.buf[pid] << 8 | m.buf[pid + 1]
     if not pid or e.session.receiving or e.owed >= e.session.size:
         return _publish_any(e, m, m.end)
-    handler = _hand(e, handler)  # from here on the reason; where it raises, broke() counts what is owed
+    e.owed += 1
+    handler = _hand(e, handler)  # from here on the reason
+    e.owed -= 1
     if handler or e.left or e.pending or e.ack_always or e.exchange or not e.driver or e.state != UP:
         if e.state == UP:  # the handler may have disconnected
             e._ack(0x40, handler, pid, e.reject_props if handler else b"")

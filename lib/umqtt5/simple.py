@@ -25,19 +25,14 @@ _NO_SSL = const(103)
 _TLS = "TLS handshake"
 _SLICE = const(50)  # ms between two calls of on_wait()
 
-# Found at once: methods are searched behind all that the engine has, built-ins behind all that stands here.
-_pull = Engine.pull
-_wrote = Engine.wrote
-_len = len
-_type = type
-_bytes = bytes
+_pull = Engine.pull  # found at once: methods are searched behind all that the engine has
 
 
 def repeat(e, msg):
     """Publish what stands in tx (Packets.prepared) with another payload: its slot, -1 at QoS 0. None,
     and nothing is done, where that cannot be."""
-    n = _len(msg) + e.prepared_at
-    if n > e.prepared_most or _type(msg) is not _bytes or (e.prepared_flags & 6 and again(e, msg) < 0):
+    n = len(msg) + e.prepared_at
+    if n > e.prepared_most or type(msg) is not bytes or (e.prepared_flags & 6 and again(e, msg) < 0):
         return None
     e.tx[1] = n - 2
     e.tx[e.prepared_at : n] = msg
@@ -50,7 +45,7 @@ def repeat(e, msg):
         e.driver._send_rest(n, msg)
     elif e.keepalive:  # else nobody asks when
         e.last_tx = ticks_ms()
-    return e.session.last % _len(e.session.state) if e.prepared_flags & 6 else -1
+    return e.session.last % len(e.session.state) if e.prepared_flags & 6 else -1
 
 
 def _write(e):
@@ -61,7 +56,7 @@ def _write(e):
         e.driver._last_words()
         raise
     if n:
-        _wrote(e, n, ticks_ms())
+        e.wrote(n, ticks_ms())
         return True
     e.midway = True  # TLS may hold the bytes: only the same may follow
     return False
@@ -247,29 +242,9 @@ class MQTTClient:
 
     def _answer(self, i):
         """Wait for the answer to the PUBLISH in slot i."""
-        s = self._engine.session
-        s.waited[i] = 1
-        op = 1
-        try:
-            # It is not there yet, but comes soon, mostly: till then without a clock. No deadline is so near.
-            if self.on_wait:
-                self.on_wait()
-            if self._events != POLLIN:
-                self._register_for(POLLIN)
-            self._poll.ipoll(_SLICE)
-            op = 0
-            _pull(self._engine, ticks_ms())
-        except:  # a name would put the frame on the heap
-            s.release(i)
-            if op:
-                self._abort()
-            raise
-        if s.state[i] == DONE and s.reason[i] < 0x80 and not self._engine.pending:
-            s.waited[i] = s.state[i] = 0  # FREE
-            return
-        self._doing = "PUBACK" if s.flags[i] & 2 else "PUBREC or PUBCOMP"
-        if self._until is None:
-            self._until = self._deadline()
+        self._engine.session.waited[i] = 1
+        self._doing = "PUBACK" if self._engine.session.flags[i] & 2 else "PUBREC or PUBCOMP"
+        self._wait_or_abort(POLLIN, False)  # before the first read: it cannot be there yet
         self._finish(i)
 
     def _send_rest(self, n, sent):
@@ -457,10 +432,6 @@ class MQTTClient:
         self._poll.register(self.sock, POLLOUT)
         self._events = POLLOUT
 
-    def _register_for(self, events):
-        self._poll.modify(self.sock, events)
-        self._events = events
-
     def _work(self, deadline):
         """One slice of the mechanism's own work. It does not count against the deadline; waiting for a KDC does."""
         e = self._engine
@@ -502,8 +473,12 @@ class MQTTClient:
                 self._wait_or_abort(POLLOUT, deadline)
 
     def _wait_or_abort(self, events, deadline):
+        """deadline: False: for what comes soon, mostly. One slice then, and no clock is read."""
         try:
-            self._wait(events, deadline)
+            if deadline is False:
+                self._sleep(events, _SLICE)
+            else:
+                self._wait(events, deadline)
         except:  # a name would put the frame on the heap
             self._abort()
             raise
@@ -512,9 +487,11 @@ class MQTTClient:
         """A write failed. The broker may have said why before it closed, and that is the better error."""
         e = self._engine
         try:
-            op = 0
-            while op is not None and op is not False and not (e.in_handler or e.acks_full() or e.state == FAILED):
-                op = _pull(e, ticks_ms())
+            while not e.in_handler and not e.acks_full() and e.state != FAILED:
+                n = self.sock.readinto(e.into, e.need)
+                if not n:
+                    return
+                e.got(n, ticks_ms())
         except (Refused, Disconnected):
             raise
         except Exception:
@@ -565,11 +542,15 @@ class MQTTClient:
         if not ms and self._engine.auth_busy():
             self._step()
             return
+        self._sleep(events, ms)
+
+    def _sleep(self, events, ms):
         if self.on_wait:
             self.on_wait()
             ms = min(ms, _SLICE)
         if events != self._events:
-            self._register_for(events)
+            self._poll.modify(self.sock, events)
+            self._events = events
         self._poll.ipoll(ms)
 
     def _finish(self, i):
@@ -579,6 +560,8 @@ class MQTTClient:
                 self._flush(self._until)
             while self._engine.session.state[i] != DONE:
                 if self._receive(self._until) is None:
+                    if self._until is None:
+                        self._until = self._deadline()
                     self._wait_or_abort(POLLIN, self._until)
         except:  # a name would put the frame on the heap
             self._engine.session.release(i)
