@@ -85,9 +85,7 @@ class Session:
         """The last packet about slot i has come."""
         if self.state[i] <= PUBCOMP:
             self.sending -= 1
-        self.topic[i] = self.msg[i] = None
-        if self.props[i]:
-            self.props[i] = None
+        self.topic[i] = self.msg[i] = self.props[i] = None
         self.reason[i] = reason
         self.state[i] = DONE if self.waited[i] else FREE
         if self.waiters:
