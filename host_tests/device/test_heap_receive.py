@@ -116,7 +116,9 @@ class Sips:
     def readinto(self, buf, n):
         return self.stream.readinto(buf, min(n, self.n))
 
-    def write(self, buf, off, n):
+    def write(self, buf, off, n=None):
+        if n is None:
+            off, n = 0, off
         return self.stream.write(buf, off, min(n, self.n))
 
     def close(self):

@@ -49,3 +49,18 @@ def test_subscribe_and_publish(broker_host, plain_port):
 def test_keys_in_a_wrong_form():
     says(ValueError, ["(salt, iterations, client_key, server_key)"], ScramSHA256, "me", keys=[(b"s", 1, b"c", b"s")])
     says(ValueError, ["either a password or keys"], ScramSHA256, "me")
+
+
+def test_a_topic_of_none(broker_host, plain_port):
+    """Nothing goes out of what lies in the buffer, at no QoS, whether a publish is prepared there or not."""
+    for prepare in (False, True):
+        for qos in (0, 1, 2):
+            c = MQTTClient("mistakes", broker_host, plain_port, keepalive=60)
+            c.connect()
+            c.publish(b"t", b"m", False, qos)
+            if not prepare:
+                c.ping()
+            for topic in (None, False, 0, ()):
+                says(TypeError, ["topic: str or bytes"], c.publish, topic, b"m", False, qos)
+            c.publish(b"t", b"m", qos=2)
+            c.disconnect()

@@ -3,7 +3,7 @@
 # runs under CPython too
 from umqtt5.session import DONE
 from umqtt5.subscribe import Subscription
-from wire import Wire, packet, publish
+from wire import Stream, Wire, packet, publish
 
 TOPICS = (b"house/kitchen", b"house/cellar", b"house/kitche", b"house/+", b"ho")
 PAYLOADS = (b"", b"1", b"\x02\x0b\x01", b'{"t": 21.5}', b"x" * 90, b"y" * 140)
@@ -119,17 +119,27 @@ def published(seed, short):
 
 def again_or_publish(w, topic, msg, retain, qos, props):
     """As MQTTClient.publish() does it."""
-    from umqtt5.packets import again, refill
+    from umqtt5.simple import repeat
 
     e = w.e
     if topic is e.prepared and not props and e.prepared_flags == qos << 1 | (1 if retain else 0):
-        i = again(e, msg) if qos else refill(e, msg)
-        if qos and i >= 0:
+        e.driver = Driver(w)
+        i = repeat(e, msg)
+        if i is not None:
             return i
-        if not qos and i:
-            e.left = i
-            return -1
     return w.publish(topic, msg, retain, qos, props)
+
+
+class Driver:
+    """The blocking client's part in repeat(): a stream that takes all."""
+
+    def __init__(self, wire):
+        self.sock = self
+        self.wire = wire
+
+    def write(self, buf, n):
+        self.wire.sent.append(bytes(buf[:n]))
+        return n
 
 
 def test_a_publish_like_the_last_one():
@@ -139,3 +149,42 @@ def test_a_publish_like_the_last_one():
         assert ours == published(seed, False), (seed, ours, published(seed, False))
         sent += len(ours[1])
     assert sent > 15000, sent
+
+
+def test_wherever_the_stream_is_cut():
+    # pull() takes a packet at once where all of it is there: however much is, nothing is lost.
+    parts = [publish(TOPICS[0], b"1", 0), publish(TOPICS[1], b"22", 1, 7), packet(0xD0, b"")]
+    parts += [
+        publish(TOPICS[0], b"3" * 140),
+        publish(TOPICS[0], b"4" * 300),
+        packet(0x40, b"\0\1"),
+        parts[0],
+        parts[1],
+    ]
+    data = b"".join(parts)
+    for cut in range(1, len(data)):
+        for more in (1, len(data)):  # and then a byte at a time, or all the rest
+            w = Wire(rx_size=256).up()
+            w.e.pinging = True
+            stream = w.e.driver = Stream(data[:cut])
+            at = cut
+            while True:
+                w.flush()
+                op = w.e.pull(w.now)
+                if op is None:
+                    assert not len(stream.view)
+                    if at >= len(data):
+                        break
+                    stream.view = memoryview(data[at : at + more])
+                    at += more
+            w.flush()
+            assert w.messages == [
+                (TOPICS[0], b"1"),
+                (TOPICS[1], b"22"),
+                (TOPICS[0], b"3" * 140),
+                (TOPICS[0], b"1"),
+                (TOPICS[1], b"22"),
+            ], (cut, more, w.messages)
+            assert w.sent == [b"\x40\2\0\7"] * 2, (cut, w.sent)
+            assert w.e.oversized == 1 and not w.e.pinging and w.e.unmatched == 1
+            assert not w.e.part and not w.e.have

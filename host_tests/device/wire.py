@@ -10,6 +10,10 @@ class Stream:
 
     def __init__(self, data):
         self.view = memoryview(data)
+        self.sock = self  # it is the driver too
+
+    def _abort(self):
+        pass
 
     def readinto(self, buf, n):
         n = min(n, len(self.view))
@@ -52,14 +56,10 @@ class Wire:
         """Bytes from the broker, as a non-blocking stream gives them: whole by pull(), in pieces by got()."""
         e = self.e
         if self.chunk is None:
-            stream = Stream(data)
+            stream = e.driver = Stream(data)
             while stream.view:
                 self.flush()  # as a driver does before it reads
-                try:
-                    e.pull(stream, self.now)
-                except BaseException:
-                    e.broke()
-                    raise
+                e.pull(self.now)
                 self.flush()
             return
         view = memoryview(data)

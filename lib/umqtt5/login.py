@@ -103,6 +103,7 @@ class Login(Reader):
             terms.topics[i] = None
         self.session.forget_connection()
         self._await()
+        self.size = 0
         self.exchange = None
         if terms.mechanism:
             from .auth import Exchange
@@ -234,7 +235,7 @@ class Login(Reader):
         self.state = UP
         if not terms.max_packet:
             self.quick = min(127, len(rx))
-        # What tx holds for refill(): with one byte of remaining length.
+        # What tx holds for simple.repeat(): with one byte of remaining length.
         self.prepared_most = min(129, len(self.tx), self.max_out)
 
     def _session_gone(self):

@@ -95,9 +95,9 @@ class Message:
             self.start += 2
             self.same = s.head
         self.dup = header & 8 == 8
-        if self.qos > 1 or self.dup > self.qos or n < self.start or self.buf.find(self.same, 0, len(self.same)):
+        if self.qos > 1 or self.dup > self.qos or n < self.start or not self.buf.startswith(self.same):
             return False
-        if self.qos and not self.has_tail(s.tail):
+        if self.qos and not self.buf.startswith(s.tail, self.topic_end + 2):
             return False
         self.topic_buf = self.buf
         self.topic_start = 2
@@ -107,11 +107,6 @@ class Message:
         self.like = s
         self.header = header
         return True
-
-    def has_tail(self, tail):
-        """Of a message at QoS 1: whether these properties stand behind the packet identifier, and the payload behind
-        them."""
-        return self.buf.find(tail, self.topic_end + 2, self.start) == self.topic_end + 2
 
     def parse_topic(self, n, subscriptions):
         """The topic name; returns the index behind it."""
@@ -144,7 +139,7 @@ class Message:
             self.props_start = i + vbi_size(vbi(buf, i, n))
 
     def _begins(self, head, n):
-        return head and len(head) <= n and not self.buf.find(head, 0, len(head))
+        return head and len(head) <= n and self.buf.startswith(head)
 
     # --- what a handler asks
 

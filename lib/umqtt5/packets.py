@@ -32,42 +32,39 @@ _TOPICS = const(8)  # so many are known to be right
 _CHARGED = const(0x10)  # in Session.flags
 
 
-def refill(e, msg):
-    """Put another payload behind what stands in tx (Packets.prepared): the packet's size, 0 where that cannot be."""
-    n = len(msg) + e.prepared_at
-    if n > e.prepared_most or type(msg) is not bytes:
-        return 0
-    tx = e.tx
-    tx[1] = n - 2
-    tx[e.prepared_at : n] = msg
-    return n
-
-
 def again(e, msg):
-    """What stands in tx (Packets.prepared), at QoS > 0, with another payload, as `left`: its slot. -1 where that
-    cannot be done so; Packets.start_publish() knows how, or why not."""
+    """The PUBLISH in tx (Packets.prepared), at QoS > 0, is to go out again with the payload `msg`: its slot, with the
+    next packet identifier. -1 where that cannot be; Packets.start_publish() knows how, or why not."""
     s = e.session
     pid = s.last % 65535 + 1
     i = pid % len(s.state)
-    if not e.quota or s.sending >= s.size or s.state[i]:
+    if s.state[i] or s.sending >= s.size or not e.quota:
         return -1
-    n = refill(e, msg)
-    if n:
-        e.left = n
-        e.quota -= 1
-        s.last = s.pid[i] = pid
-        s.sending += 1
-        s.msg[i] = msg
-        s.topic[i] = e.prepared
-        n = e.prepared_flags
-        s.flags[i] = n | _CHARGED
-        s.state[i] = n >> 1  # PUBACK at QoS 1, PUBREC at QoS 2
-        n = e.tx
-        e = n[3] + 4  # behind the topic
-        n[e] = pid >> 8
-        n[e + 1] = pid & 0xFF
-        return i
-    return -1
+    e.quota -= 1
+    s.last = s.pid[i] = pid
+    s.sending += 1
+    s.msg[i] = msg
+    s.topic[i] = e.prepared
+    s.flags[i] = e.prepared_flags | _CHARGED
+    s.state[i] = e.prepared_flags >> 1  # PUBACK at QoS 1, PUBREC at QoS 2
+    s = (
+        e.tx[3] + 4
+    )  # behind the topic, which has less than 256 bytes (prepared_most); no name more: see tools/frames.py
+    e.tx[s] = pid >> 8
+    e.tx[s + 1] = pid & 0xFF
+    return i
+
+
+def plain_ack(e, header, pid):
+    """PUBACK, PUBREC, PUBREL or PUBCOMP in tx, which is free: success, and no properties."""
+    e.prepared = None
+    tx = e.tx
+    tx[0] = header
+    tx[1] = 2
+    tx[2] = pid >> 8
+    tx[3] = pid & 0xFF
+    e.off = 0
+    e.left = 4
 
 
 def may_publish(e):
@@ -95,9 +92,9 @@ class Packets:
         self.out_topic = self.out_msg = self.out_props = b""
         self.out_flags = self.out_pid = 0
         self.out_alias = -1
-        # Whose PUBLISH stands in tx, whole but for the payload, and may be sent again with another (refill()): its
-        # topic (bytes) where it has no properties, or its Publisher. None: it does not, or something waits to go out,
-        # or the connection is not UP: a publish that finds itself here has nothing else to check.
+        # Whose PUBLISH stands in tx, whole but for the payload, and may be sent again with another (simple.repeat()):
+        # its topic (bytes) where it has no properties, or its Publisher. None: it does not, or something waits to go
+        # out, or the connection is not UP: a publish that finds itself here has nothing else to check.
         self.prepared = None
         self.prepared_flags = self.prepared_at = self.prepared_most = 0
         self.reset()
@@ -183,18 +180,13 @@ class Packets:
 
     def _ack(self, header, reason, pid, props=b""):
         """PUBACK, PUBREC, PUBREL or PUBCOMP (3.4 to 3.7): built at once, or queued behind what waits."""
-        self.prepared = None
         if reason or props or self.left or self.pending or self.ack_props:
             self._queue_ack(header, reason, pid, props)
         else:
-            self.tx[0] = header
-            self.tx[1] = 2
-            self.tx[2] = pid >> 8
-            self.tx[3] = pid & 0xFF
-            self.off = 0
-            self.left = 4
+            plain_ack(self, header, pid)
 
     def _queue_ack(self, header, reason, pid, props):
+        self.prepared = None
         self.pending = True
         i = (self.acks[_AT] + self.acks[_COUNT]) % _ACKS
         self.acks[_COUNT] += 1

@@ -129,7 +129,6 @@ class Engine(Login):
     _put_props = Login._put_props
     _outgoing_alias = Login._outgoing_alias
     _ack = Login._ack
-    pull = Login.pull
     timer = Login.timer
 
     # --- packets in: each function gets the length of rx[:n]
@@ -194,7 +193,8 @@ class Engine(Login):
             i = pid % len(s.state)
             if s.pid[i] == pid and s.state[i] == _PUBACK:
                 self.quota += s.flags[i] >> 4  # 4.9
-                self.answer_props = b""
+                if self.answer_props:
+                    self.answer_props = b""
                 s.answered(i, 0 if n == 2 else 0x10)
                 return 0
         return self._sent(self._answer(n, 4), _PUBACK)

@@ -7,8 +7,8 @@ from micropython import const
 
 from .codec import put_data, put_vbi, vbi_size
 from .errors import wrong
-from .packets import refill
 from .reader import UP
+from .simple import repeat
 
 # Texts of errors: see texts.py.
 _QOS = const(26)
@@ -36,10 +36,8 @@ class Publisher:
     def publish(self, msg):
         """Publish `msg` (str or bytes), as client.publish() does. Allocates nothing where msg is bytes."""
         e = self._engine
-        if e.prepared is self:  # tx has all but the payload
-            n = refill(e, msg)
-            if n:
-                return self._client._send(n)
+        if e.prepared is self and repeat(e, msg) is not None:  # tx had all but the payload
+            return None
         if self._qos or e.state != UP or (self._retain and not e.retain_available):
             return self._client.publish(self._topic, msg, self._retain, self._qos, self._props)
         if isinstance(msg, str):

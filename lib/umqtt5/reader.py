@@ -66,6 +66,7 @@ class Reader(Packets):
         self.timeout = timeout  # ms
         self.keepalive = 0  # s
         self.state = CLOSED
+        self.driver = None  # a blocking one: has `sock` and _abort(), see pull()
         self.in_handler = False
         self.handler_raised = False  # see broke()
         # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the
@@ -77,7 +78,7 @@ class Reader(Packets):
         self.quick = -1  # a body of so many bytes is read at once with its header; -1: none (max_packet, before UP)
         self.last_tx = self.last_rx = 0  # ticks, ms
         self.pinged = None  # when PINGREQ was due, if PINGRESP has not come yet
-        self.size = 0  # of the body
+        self.size = 0  # of a body that comes in pieces; while it is dealt with, of a PUBLISH too large for rx
         self.on_event = None
         # Of login.py and reauth.py. Every attribute of the engine is made in a constructor: its table must not grow
         # later, when the heap is in pieces.
@@ -89,31 +90,35 @@ class Reader(Packets):
 
     # --- what the driver calls
 
-    def pull(self, sock, now):
-        """Read what is needed next by sock.readinto(buffer, n), and deal with it: one packet at most. now:
+    def pull(self, now):
+        """Read what is needed next by driver.sock.readinto(buffer, n), and deal with it: one packet at most. now:
         ticks, ms. Returns the first byte of a PUBLISH dealt with, 0 after anything else, None where nothing more has
         come, False where the stream has ended.
 
-        Raises what is wrong with the packet, or what a handler raised: the driver calls broke() then. There is no
-        `try` here: it would put the frame on the heap."""
-        n = sock.readinto(self.into, self.need)
-        if not n:
-            return None if n is None else False
-        self.last_rx = now
-        if n != 2 or self.part:
-            return self._got(n)
-        # A fixed header at once, as nearly always: its body in the same turn.
-        n = self.head[1]
-        now = self.head[0]
-        if n > self.quick or (now & 0xF0 != 0x30 and now & 0x0F != _FLAGS[now >> 4]):
-            return self._got(2)
-        self.size = n
-        if n:
-            n = sock.readinto(self.rx, n)
-            if n != self.size:
-                self._body(self.size)
-                return self._got(n) if n else None  # its end shows at the next read
-        return self.handlers[now >> 4](self, n)
+        Raises what is wrong with the packet, or what a handler raised: broke() and driver._abort() have been called
+        then."""
+        try:
+            n = self.driver.sock.readinto(self.into, self.need)
+            if not n:
+                return None if n is None else False
+            self.last_rx = now
+            if n != 2 or self.part:
+                return self._got(n)
+            # A fixed header at once, as nearly always: its body in the same turn.
+            n = self.head[1]
+            now = self.head[0]
+            if n > self.quick or (now & 0xF0 != 0x30 and now & 0x0F != _FLAGS[now >> 4]):
+                return self._got(2)
+            if n:
+                now = self.driver.sock.readinto(self.rx, n)
+                if now != n:
+                    self._body(n)
+                    return self._got(now) if now else None  # its end shows at the next read
+            return self.handlers[self.head[0] >> 4](self, n)
+        except:  # a name would put the frame on the heap
+            self.broke()
+            self.driver._abort()
+            raise
 
     def got(self, n, now):
         """For a driver that reads by itself: it has read n > 0 bytes into `into`. Returns, and raises, as pull()
@@ -155,6 +160,7 @@ class Reader(Packets):
             self.need = min(self.size - self.have, len(self.rx))
             if self.need:
                 return 0
+            self.size = 0
             self._await()
             return 0x30
         else:
@@ -254,6 +260,8 @@ class Reader(Packets):
         if have == n:
             # Ready for the next packet before anything is done with this one: a handler may raise.
             self._await()
+            if n == self.size:
+                self.size = 0
             return self.handlers[self.head[0] >> 4](self, n)
         step = len(self.rx)
         if len(self.views) > 1:

@@ -10,6 +10,7 @@ from micropython import const
 from .codec import find, u16, vbi
 from .errors import ProtocolError, ResourceError
 from .message import Message, Reject
+from .packets import plain_ack
 from .reader import UP
 from .subscribe import suback
 
@@ -41,12 +42,13 @@ def publish(e, n):  # 3.3
     if (
         s is m.like
         and e.head[0] == m.header
-        and e.size == n >= m.start
-        and not e.rx.find(m.same, 0, len(m.same))
-        and (not m.qos or m.has_tail(s.tail))
+        and n >= m.start
+        and not e.size
+        and e.rx.startswith(m.same)
+        and (not m.qos or e.rx.startswith(s.tail, m.topic_end + 2))
     ):
         m.end = n  # as the last one but for its payload: the rest of `m` holds already
-    elif s is None or e.size != n or not m.is_usual(s, e.head[0], n):
+    elif s is None or e.size or not m.is_usual(s, e.head[0], n):
         return _publish_any(e, m, n)
     if m.qos:
         return _publish1_usual(e, m, s.handler or e.to_callback)
@@ -55,14 +57,18 @@ def publish(e, n):  # 3.3
 
 
 def _publish1_usual(e, m, handler):
-    pid = e.rx[m.topic_end] << 8 | e.rx[m.topic_end + 1]
+    pid = m.topic_end
+    pid = m.buf[pid] << 8 | m.buf[pid + 1]
     if not pid or e.session.receiving or e.owed >= e.session.size:
         return _publish_any(e, m, m.end)
     e.owed += 1
     handler = _hand(e, handler)  # from here on the reason
-    if e.state == UP:  # the handler may have disconnected
-        e.owed -= 1
-        e._ack(0x40, handler, pid, e.reject_props if handler else b"")
+    e.owed -= 1
+    if handler or e.left or e.pending or e.ack_props or e.exchange or not e.driver or e.state != UP:
+        if e.state == UP:  # the handler may have disconnected
+            e._ack(0x40, handler, pid, e.reject_props if handler else b"")
+    else:
+        plain_ack(e, 0x40, pid)
     return m.header
 
 

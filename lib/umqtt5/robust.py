@@ -197,6 +197,8 @@ class MQTTClient(Simple):
                 if self.sock is not None:
                     if self._missing:
                         self._restore()  # a handler raised in the middle of it
+                    if self._outbox and not self._engine.in_handler:
+                        self._feed()  # as _receive() does, which is not called where a message is there
                     return super().wait_msg()
             except _ENDED as x:
                 self._lost(x)

@@ -12,7 +12,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from .errors import Disconnected, Refused, wrong
 from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for it, at umqtt's place
-from .packets import again, may_publish, refill
+from .packets import again, may_publish
 from .protocol import Engine
 from .reader import UP
 from .transport import POLLIN, POLLOUT, addresses, connected, poller, start
@@ -25,6 +25,42 @@ _FAILED = const(3)  # as in reader.py
 _DONE = const(6)  # as in session.py
 _TLS = const("TLS handshake")
 _SLICE = const(50)  # ms between two calls of on_wait()
+
+_pull = Engine.pull  # found at once: methods are searched behind all that the engine has
+
+
+def repeat(e, msg):
+    """Publish what stands in tx (Packets.prepared) with another payload: its slot, -1 at QoS 0. None,
+    and nothing is done, where that cannot be."""
+    n = len(msg) + e.prepared_at
+    if n > e.prepared_most or type(msg) is not bytes or (e.prepared_flags & 6 and again(e, msg) < 0):
+        return None
+    e.tx[1] = n - 2
+    e.tx[e.prepared_at : n] = msg
+    try:
+        msg = e.driver.sock.write(e.tx, n)
+    except:  # two words of frame less than with a name
+        e.driver._last_words()
+        raise
+    if msg != n:
+        e.driver._send_rest(n, msg)
+    elif e.keepalive:  # else nobody asks when
+        e.last_tx = ticks_ms()
+    return e.session.last % len(e.session.state) if e.prepared_flags & 6 else -1
+
+
+def _write(e):
+    """One write of what is due. False where the stream took nothing."""
+    try:
+        n = e.driver.sock.write(e.out, e.off, e.left)
+    except:  # a name would put the frame on the heap
+        e.driver._last_words()
+        raise
+    if n:
+        e.wrote(n, ticks_ms())
+        return True
+    e.midway = True  # TLS may hold the bytes: only the same may follow
+    return False
 
 
 class MQTTClient:
@@ -88,7 +124,7 @@ class MQTTClient:
 
         gc.collect()  # before the large buffers: see Engine.receiving()
         self._engine = Engine(client_id, user, password, keepalive, **options)
-        self._pull = self._engine.pull  # bound once, and found at once
+        self._engine.driver = self
         self._poll = None
         self._events = 0
         self._doing = ""  # the step that an OSError names
@@ -169,27 +205,20 @@ class MQTTClient:
         wait=False returns when it is sent; it waits only where the broker's Receive Maximum, or our table, is used
         up. Inside a handler it never waits. A refusal that nobody waits for is told to on_event: "refused".
         Raises ValueError, Refused, ResourceError, OSError."""
-        # No name for the engine, and no call with three arguments: the frame would go to the heap (tools/frames.py).
-        i = -1
+        # No name for the engine: the frame would go to the heap (tools/frames.py).
+        i = None
         if qos:
             self._until = None  # counted from its first wait
             if not self._engine.quota:
                 self._room()
-            if (
-                topic is self._engine.prepared
-                and not props
-                and self._engine.prepared_flags == qos << 1 | (1 if retain else 0)
-            ):
-                i = again(self._engine, msg)
-                if i >= 0:  # as the publish before: what tx holds needed another payload only
-                    self._send(self._engine.left)
-        elif topic is self._engine.prepared and not (retain or props or self._engine.prepared_flags):
-            i = refill(self._engine, msg)
-            if i:  # the same
-                self._send(i)
-                return
-            i = -1
-        if i < 0:
+        if (
+            topic is self._engine.prepared
+            and topic  # None is neither
+            and not props
+            and self._engine.prepared_flags == qos << 1 | (1 if retain else 0)
+        ):
+            i = repeat(self._engine, msg)  # as the publish before
+        if i is None:
             if self._engine.left or self._engine.pending:
                 self._flush(None)
             if self._engine.held:
@@ -205,7 +234,7 @@ class MQTTClient:
             if i < 0:
                 return
             self._engine.session.release(i)
-        if wait and not self._engine.in_handler:
+        if qos and wait and not self._engine.in_handler:
             self._answer(i)
 
     def _room(self):
@@ -224,32 +253,18 @@ class MQTTClient:
         """Wait for the answer to the PUBLISH in slot i."""
         self._engine.session.waited[i] = 1
         self._doing = "PUBACK" if self._engine.session.flags[i] & 2 else "PUBREC or PUBCOMP"
-        if self._until is None:
-            self._until = self._deadline()
-        self._wait_or_abort(POLLIN, self._until)  # before the first read: it cannot be there yet
+        self._wait_or_abort(POLLIN, False)  # before the first read: it cannot be there yet
         self._finish(i)
 
-    def _send(self, n):
-        """Write the n bytes of tx that refill() made."""
-        self._engine.left = n
-        try:
-            n = self.sock.write(self._engine.tx, 0, n)
-        except:  # two words of frame less than with a name
-            self._last_words()
-            raise
-        if n == self._engine.left:
-            self._engine.left = 0
-            self._engine.last_tx = ticks_ms()
-        else:
-            self._send_rest(n)
-
-    def _send_rest(self, n):
+    def _send_rest(self, n, sent):
+        """Of the n bytes of tx so many have gone out, or None."""
         e = self._engine
         e.prepared = None
         e.off = 0
+        e.left = n
         e.midway = True
-        if n:
-            e.wrote(n, ticks_ms())
+        if sent:
+            e.wrote(sent, ticks_ms())
         self._flush(None)
 
     def publisher(self, topic, qos=0, retain=False, props=None):
@@ -289,16 +304,20 @@ class MQTTClient:
 
         Returns the first byte of the PUBLISH. Raises OSError, PeerError, and what a handler raises."""
         e = self._engine
-        if e.in_handler:
+        if e.in_handler or self.sock is None:
             self._outside()
-        while True:
-            op = self._receive(None)
-            if op:
+        op = _pull(e, ticks_ms())
+        while not op:
+            if op is None:
                 if e.left or e.pending:
                     self._flush(None)
-                return op
-            if op is None:
                 self._wait_or_abort(POLLIN, None)
+            op = self._receive(None)
+        if e.left:
+            _write(e)  # an acknowledgement
+        if e.left or e.pending:
+            self._flush(None)
+        return op
 
     def check_msg(self):
         """Deal with what has come, at most one message, without waiting for more. Allocates nothing.
@@ -460,28 +479,18 @@ class MQTTClient:
         """Write all that is due. Whatever interrupts it closes the connection: no half packet stays behind."""
         e = self._engine
         while e.left or (e.pending and e.next()):
-            if not self._write():
+            if not _write(e):
                 if deadline is None:
                     deadline = self._deadline()
                 self._wait_or_abort(POLLOUT, deadline)
 
-    def _write(self):
-        """One write. False where the stream took nothing."""
-        e = self._engine
-        try:
-            n = self.sock.write(e.out, e.off, e.left)
-        except:  # a name would put the frame on the heap
-            self._last_words()
-            raise
-        if n:
-            e.wrote(n, ticks_ms())
-            return True
-        e.midway = True  # TLS may hold the bytes: only the same may follow
-        return False
-
     def _wait_or_abort(self, events, deadline):
+        """deadline: False: for what comes soon, mostly. One slice then, and no clock is read."""
         try:
-            self._wait(events, deadline)
+            if deadline is False:
+                self._sleep(events, _SLICE)
+            else:
+                self._wait(events, deadline)
         except:  # a name would put the frame on the heap
             self._abort()
             raise
@@ -509,12 +518,7 @@ class MQTTClient:
             self._flush(deadline)
         if self.sock is None:  # a handler has disconnected
             e._ready_for_use()
-        try:
-            deadline = self._pull(self.sock, ticks_ms())
-        except:  # a name would put the frame on the heap
-            e.broke()
-            self._abort()
-            raise
+        deadline = _pull(e, ticks_ms())
         if deadline is False:
             self._ended()
         return deadline
@@ -550,6 +554,9 @@ class MQTTClient:
         if not ms and self._engine.auth_busy():
             self._step()
             return
+        self._sleep(events, ms)
+
+    def _sleep(self, events, ms):
         if self.on_wait:
             self.on_wait()
             ms = min(ms, _SLICE)
@@ -565,6 +572,8 @@ class MQTTClient:
                 self._flush(self._until)
             while self._engine.session.state[i] != _DONE:
                 if self._receive(self._until) is None:
+                    if self._until is None:
+                        self._until = self._deadline()
                     self._wait_or_abort(POLLIN, self._until)
         except:  # a name would put the frame on the heap
             self._engine.session.release(i)

@@ -28,7 +28,9 @@ class Stream:
     def connect(self, address):
         self._sock.connect(address)
 
-    def write(self, buf, off, n):
+    def write(self, buf, off, n=None):
+        if n is None:
+            off, n = 0, off
         try:
             return self._sock.send(memoryview(buf)[off : off + n])
         except _NOT_NOW:

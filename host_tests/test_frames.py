@@ -1,0 +1,49 @@
+"""What runs for each message has a frame that fits the C stack: a larger one would be taken from the heap at each
+call, which no other test sees (tools/frames.py)."""
+
+import pytest
+
+from tools import frames, mpy
+
+HOT = {
+    "simple": (
+        "repeat",
+        "_write",
+        "MQTTClient.publish",
+        "MQTTClient._room",
+        "MQTTClient._answer",
+        "MQTTClient._finish",
+        "MQTTClient._wait_or_abort",
+        "MQTTClient._wait",
+        "MQTTClient._sleep",
+        "MQTTClient._receive",
+        "MQTTClient._flush",
+        "MQTTClient.wait_msg",
+        "MQTTClient.check_msg",
+    ),
+    "publisher": ("Publisher.publish",),
+    "packets": (
+        "again",
+        "plain_ack",
+        "Packets._ack",
+        "Packets.wrote",
+        "Packets.put_publish",
+        "Packets.start_publish",
+    ),
+    "reader": ("Reader.pull", "Reader.timer"),
+    "receive": ("publish", "_publish1_usual", "_publish_any", "_publish2", "pubrel", "_hand", "_dispatch"),
+    "protocol": ("Engine.publish", "Engine._puback", "Engine._pubrec", "Engine._pubcomp", "Engine._answer"),
+    "session": ("Session.answered", "Session.release", "Session.take"),
+}
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    return mpy.compile_files(mpy.sources(modules=("umqtt5",)), tmp_path_factory.mktemp("frames"))
+
+
+@pytest.mark.parametrize("module", HOT)
+def test_on_the_stack(compiled, module):
+    found = frames.frames(compiled[f"umqtt5/{module}.mpy"])
+    words = {name.removeprefix("?."): n for name, n in found.items()}
+    assert {name: words[name] for name in HOT[module] if words[name] > frames.LIMIT} == {}
