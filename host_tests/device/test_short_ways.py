@@ -186,5 +186,5 @@ def test_wherever_the_stream_is_cut():
                 (TOPICS[1], b"22"),
             ], (cut, more, w.messages)
             assert w.sent == [b"\x40\2\0\7"] * 2, (cut, w.sent)
-            assert w.e.oversized == 1 and not w.e.pinging and w.e.unmatched == 1
+            assert w.e.session.oversized == 1 and w.e.pinged is None and w.e.session.unmatched == 1
             assert not w.e.part and not w.e.have

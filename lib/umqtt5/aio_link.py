@@ -9,7 +9,7 @@ stream does not take at once is left to the writer.
 from micropython import const
 
 from asyncio import core
-from errno import ECONNABORTED, ECONNRESET, EHOSTUNREACH, ETIMEDOUT
+from errno import ECONNRESET, ETIMEDOUT
 from time import ticks_add, ticks_diff, ticks_ms
 
 from .aio_line import ROOM, WAY, Line
@@ -17,7 +17,7 @@ from .aio_wait import pause, ready, wake
 from .errors import Disconnected, PeerError, Refused
 from .reader import FAILED, UP
 from .retry import PERMANENT, RETRY, Backoff, verdict
-from .transport import POLLIN, POLLOUT, addresses, connected, poller, start
+from .transport import POLLIN, POLLOUT, addresses, connected, named, poller, start
 
 _SLICE = const(5)  # ms that the reader reads on while there is something, before other tasks run
 _TLS = "TLS handshake"
@@ -274,7 +274,7 @@ class Link(Line):
                     self._reader = core.create_task(self._read())
                 await pause()
         except Exception as x:
-            self._fail(self._named(x))
+            self._fail(named(x, self._doing))
 
     async def _open(self, where):
         """TCP to the first address that answers, and TLS."""
@@ -301,16 +301,6 @@ class Link(Line):
             from .tls import secure
 
             self._sock = secure(self._sock, tls)
-
-    def _named(self, x):
-        """An error of the socket's, with the step in which it came."""
-        if type(x) is OSError and (len(x.args) == 1 or not isinstance(x.args[0], int)):
-            # The unix port's look-up has a text in the place of a number.
-            number = x.args[0] if len(x.args) == 1 and isinstance(x.args[0], int) else EHOSTUNREACH
-            return OSError(number, self._doing)
-        if type(x) is ValueError and self._doing is _TLS:
-            return OSError(ECONNABORTED, "%s: %s" % (_TLS, x.args[0].strip()))  # mbedtls' word on the certificate
-        return x
 
     async def _work(self):
         """One slice of the mechanism's own work: it does not count against the deadline; waiting for a KDC does."""
@@ -370,7 +360,7 @@ class Link(Line):
     def _last_words(self, error):
         """A write failed. The broker may have said why before it closed, and that is the better error."""
         e = self._engine
-        error = self._named(error)
+        error = named(error, self._doing)
         try:
             while self._reader and not e.in_handler and not e.acks_full() and e.state != FAILED:
                 n = self._sock.readinto(e.into, e.need)
@@ -410,7 +400,7 @@ class Link(Line):
                     await core.sleep_ms(0)
                     began = ticks_ms()
         except Exception as x:
-            self._fail(self._named(x))
+            self._fail(named(x, self._doing))
 
     def _got(self, n):
         """What the read has brought."""

@@ -5,10 +5,15 @@ it go on. Nothing here touches the socket: only the client's own two tasks wait 
 This file alone (and aio_link.py, for IOQueue) knows the inside of MicroPython's asyncio.
 """
 
+from micropython import const
+
 from asyncio import core
 
 from .protocol import Engine
-from .session import PUBCOMP, SUBACK, UNSUBACK
+
+_PUBCOMP = const(3)  # as in session.py
+_SUBACK = const(4)  # as in session.py
+_UNSUBACK = const(5)  # as in session.py
 
 
 class _Pause:
@@ -110,7 +115,7 @@ class Waiters:
         """Nobody answers SUBSCRIBE and UNSUBSCRIBE any more."""
         for i in range(len(self.table)):
             w = self.table[i]
-            if w is not None and self.session.state[i] > PUBCOMP:
+            if w is not None and self.session.state[i] > _PUBCOMP:
                 self.table[i] = None
                 w[1] = -1
                 wake(w[0])
@@ -119,7 +124,7 @@ class Waiters:
         """How many SUBSCRIBE and UNSUBSCRIBE wait for their answers."""
         n = 0
         for state in self.session.state:
-            if SUBACK <= state <= UNSUBACK:
+            if _SUBACK <= state <= _UNSUBACK:
                 n += 1
         return n
 

@@ -11,7 +11,6 @@ from errno import ENOTCONN
 from .codec import data, find, kind, properties, skip, text, u16, u32, vbi, vbi_size
 from .errors import AuthError, Disconnected, MalformedPacket, ProtocolError, Refused, wrong
 from .reader import CONNECTING, UP, Reader
-from .session import PUBCOMP
 
 # Texts of errors: see texts.py.
 _LARGE_DATA = const(24)
@@ -39,6 +38,7 @@ _DISCONNECT_REASONS = const(
     b"\xa0\xa1\xa2"
 )
 
+_PUBCOMP = const(3)  # as in session.py
 _ANEW = const(8)  # in Session.flags
 
 _LARGEST = const(268435460)  # bytes: no packet can be larger (2.1.4)
@@ -245,7 +245,7 @@ class Login(Reader):
         i = s.oldest(65536)
         while i >= 0:
             age = s.age(i)
-            if s.state[i] == PUBCOMP:
+            if s.state[i] == _PUBCOMP:
                 # The broker has it, and may have passed it on: never sent anew (4.3.3).
                 self.tell("unconfirmed", s.topic[i])
                 s.answered(i, 0)

@@ -11,7 +11,6 @@ from micropython import const
 from .codec import check, find, put_data, put_vbi, text, vbi_size
 from .codec import topic as topic_name
 from .errors import PeerError, ResourceError, wrong
-from .session import PUBACK, PUBCOMP, PUBREC
 
 # Texts of errors: see texts.py.
 _TOO_LARGE = const(48)
@@ -27,6 +26,9 @@ _AT = const(32)
 _COUNT = const(33)
 _PING = const(34)
 
+_PUBACK = const(1)  # as in session.py
+_PUBREC = const(2)  # as in session.py
+_PUBCOMP = const(3)  # as in session.py
 _NO_RESEND = const(-1)
 _TOPICS = const(8)  # so many are known to be right
 _CHARGED = const(0x10)  # in Session.flags
@@ -453,7 +455,7 @@ class Packets:
             if i < 0:
                 self.resend = _NO_RESEND
                 return False
-            if s.state[i] == PUBCOMP:
+            if s.state[i] == _PUBCOMP:
                 self._ack(0x62, 0, s.pid[i])
                 self._next_ack()
                 break
@@ -489,7 +491,7 @@ class Packets:
         Receive Maximum, has no room now."""
         i = -1
         if may_publish(self):
-            i = self.session.take(PUBACK if self.out_flags & 2 else PUBREC)
+            i = self.session.take(_PUBACK if self.out_flags & 2 else _PUBREC)
         if i < 0:
             self._no_room()
         self.out_pid = self.session.pid[i]

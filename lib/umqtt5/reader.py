@@ -38,7 +38,7 @@ _DRAIN = const(3)
 _PING = const(34)  # as in packets.py
 
 _SCRATCH = const(64)
-_VIEWS = const(8)
+_VIEWS = const(4)
 _NEVER = const(0x1FFFFFFF)  # ms; longer than any interval of MQTT's, and no more than a small integer
 
 # 2.1.3: the flags of each packet type that a server may send; _ANY: PUBLISH; _NONE: not a server's.
@@ -142,10 +142,14 @@ class Reader(Packets):
     def _got(self, n):
         if self.part != _BODY:
             return self._got_head(n)
-        i = 0 if self.into is self.scratch else n
-        while i < n:  # it goes on from rx[have]
-            self.rx[self.have + i] = self.scratch[i]
-            i += 1
+        if self.into is self.scratch:  # it goes on from rx[have]
+            i = 0
+            if n == _SCRATCH:  # at once
+                self.rx[self.have : self.have + n] = self.scratch
+                i = n
+            while i < n:
+                self.rx[self.have + i] = self.scratch[i]
+                i += 1
         self.have += n
         return self._go_on()
 

@@ -6,18 +6,22 @@ attempts it waits as retry.py says, longer each time.
 It must never hide what only a person can cure at the very first login, nor an exception of a message handler's.
 """
 
+from micropython import const
+
 from errno import ENOTCONN
 from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
 
 from .errors import AuthError, MQTTError, PeerError, Refused
 from .reader import UP
 from .retry import PERMANENT, Backoff, brokers, verdict
-from .session import FREE, PUBCOMP
 from .simple import MQTTClient as Simple
+
+_FREE = const(0)  # as in session.py
+_PUBCOMP = const(3)  # as in session.py
 
 # The connection is gone, and a new one may do better. AuthError: of a re-authentication by the timer.
 _ENDED = (OSError, PeerError, AuthError)
-_SLICE = 50  # ms between two calls of on_wait()
+_SLICE = const(50)  # ms between two calls of on_wait()
 
 
 class Publisher:
@@ -371,7 +375,7 @@ class MQTTClient(Simple):
         self._ever = True
         # The answer to a publish that waits may come while subscriptions are restored.
         i = self._slot
-        if i >= 0 and FREE < e.session.state[i] <= PUBCOMP:
+        if i >= 0 and _FREE < e.session.state[i] <= _PUBCOMP:
             e.session.waited[i] = 1
         if not present:
             self._missing = list(self._filters)
@@ -407,7 +411,7 @@ class MQTTClient(Simple):
     def _finish(self, i):
         e = self._engine
         s = e.session
-        if s.state[i] > PUBCOMP:  # SUBACK, UNSUBACK: these are repeated by their callers
+        if s.state[i] > _PUBCOMP:  # SUBACK, UNSUBACK: these are repeated by their callers
             return super()._finish(i)
         pid = s.pid[i]
         while True:
@@ -422,7 +426,7 @@ class MQTTClient(Simple):
                 self.reconnect()
             finally:
                 self._slot = -1
-            if s.pid[i] != pid or s.state[i] == FREE:
+            if s.pid[i] != pid or s.state[i] == _FREE:
                 return 0  # answered meanwhile; a refusal was told to on_event
             self._until = self._deadline()
 

@@ -8,12 +8,12 @@ from micropython import const
 from array import array
 
 # What a slot of the table waits for.
-FREE = const(0)
-PUBACK = const(1)
-PUBREC = const(2)
-PUBCOMP = const(3)
-SUBACK = const(4)
-UNSUBACK = const(5)
+_FREE = const(0)
+_PUBACK = const(1)
+_PUBREC = const(2)
+_PUBCOMP = const(3)
+_SUBACK = const(4)
+_UNSUBACK = const(5)
 DONE = const(6)  # answered; `reason` is kept until the caller that waits has taken it
 
 # Slots beyond the receive maximum, for SUBSCRIBE and UNSUBSCRIBE, which it does not count (4.9).
@@ -69,7 +69,7 @@ class Session:
                 self.pid[i] = pid
                 self.state[i] = state
                 self.waited[i] = 1
-                if state <= PUBCOMP:
+                if state <= _PUBCOMP:
                     self.sending += 1
                 return i
         return -1
@@ -83,7 +83,7 @@ class Session:
 
     def reached(self, i):
         """PUBREC has come for slot i: from now on only PUBREL goes out (4.3.3)."""
-        self.state[i] = PUBCOMP
+        self.state[i] = _PUBCOMP
         self.msg[i] = self.props[i] = None
 
     def find(self, pid, state):
@@ -93,11 +93,11 @@ class Session:
 
     def answered(self, i, reason):
         """The last packet about slot i has come."""
-        if self.state[i] <= PUBCOMP:
+        if self.state[i] <= _PUBCOMP:
             self.sending -= 1
         self.topic[i] = self.msg[i] = self.props[i] = None
         self.reason[i] = reason
-        self.state[i] = DONE if self.waited[i] else FREE
+        self.state[i] = DONE if self.waited[i] else _FREE
         if self.waiters:
             self.waiters.answered(i, reason)
 
@@ -105,14 +105,14 @@ class Session:
         """The caller does not wait for slot i any longer. It is freed at once, or when its answer comes."""
         self.waited[i] = 0
         if self.state[i] == DONE:
-            self.state[i] = FREE
+            self.state[i] = _FREE
 
     def forget_connection(self):
         """The connection is gone: nobody answers SUBSCRIBE and UNSUBSCRIBE any more."""
         self.usual = None
         for i in range(len(self.state)):
-            if SUBACK <= self.state[i] <= DONE:
-                self.state[i] = FREE
+            if _SUBACK <= self.state[i] <= DONE:
+                self.state[i] = _FREE
             self.waited[i] = 0
             self.flags[i] &= 7
         for i in range(len(self.counted)):
@@ -156,7 +156,7 @@ class Session:
         best = -1
         age = 0
         for i in range(len(self.state)):
-            if PUBACK <= self.state[i] <= PUBCOMP:
+            if _PUBACK <= self.state[i] <= _PUBCOMP:
                 a = (self.last - self.pid[i]) % 65535
                 if age <= a < n:
                     age = a

@@ -15,7 +15,7 @@ from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for i
 from .packets import again, may_publish
 from .protocol import Engine
 from .reader import UP
-from .transport import POLLIN, POLLOUT, addresses, connected, poller, start
+from .transport import POLLIN, POLLOUT, addresses, connected, named, poller, start
 
 # Texts of errors: see texts.py.
 _IN_HANDLER = const(102)
@@ -178,24 +178,18 @@ class MQTTClient:
         e = self._engine
         try:
             self._open(where, deadline)
+            self._doing = "login: waiting for AUTH or CONNACK"
             e.open(ticks_ms(), clean_session)
             while e.state != UP:
                 if e.auth_busy():
                     self._work(deadline)
                 elif self._receive(deadline) is None:
-                    self._doing = "login: waiting for AUTH or CONNACK"
                     self._wait(POLLIN, deadline)
             self._flush(deadline)  # what a resumed session resends
         except BaseException as x:
             self._abort()
-            if type(x) is OSError and (len(x.args) == 1 or not isinstance(x.args[0], int)):
-                # A socket's error, or getaddrinfo's, which has no number: add the step.
-                raise OSError(x.args[0] if len(x.args) == 1 else errno.EHOSTUNREACH, self._doing)
-            if type(x) is ValueError and self._doing == _TLS:
-                # mbedtls' word on the certificate
-                raise OSError(errno.ECONNABORTED, "%s: %s" % (_TLS, x.args[0].strip()))
-            raise
-        self._doing = "waiting for the broker"
+            raise named(x, self._doing)
+        self._doing = "after the login"
         return bool(e.terms.connack[0])
 
     def publish(self, topic, msg, retain=False, qos=0, props=None, wait=True):
@@ -520,12 +514,9 @@ class MQTTClient:
             e._ready_for_use()
         deadline = _pull(e, ticks_ms())
         if deadline is False:
-            self._ended()
+            self._abort()
+            raise OSError(errno.ECONNRESET, "closed by the broker; " + self._doing)
         return deadline
-
-    def _ended(self):
-        self._abort()
-        raise OSError(errno.ECONNRESET, "closed by the broker; " + self._doing)
 
     def _turn(self, deadline):
         """One read, or a wait. Returns what Engine.pull() does, None after a wait."""

@@ -29,7 +29,11 @@ from micropython import const
 from .codec import put_vbi, u16, u32, vbi, vbi_size
 from .errors import MQTTError, wrong
 from .log import Log
-from .session import PUBACK, PUBCOMP, PUBREC, Session
+from .session import Session
+
+_PUBACK = const(1)  # as in session.py
+_PUBREC = const(2)  # as in session.py
+_PUBCOMP = const(3)  # as in session.py
 
 # Texts of errors: see texts.py.
 _HAS_A_CLIENT = const(107)
@@ -167,7 +171,7 @@ class Store:
             i = s.oldest(65536)
             while i >= 0:
                 self._put_slot(
-                    put, s.pid[i], s.state[i] == PUBCOMP, s.flags[i] & 15, s.topic[i], s.msg[i], s.props[i]
+                    put, s.pid[i], s.state[i] == _PUBCOMP, s.flags[i] & 15, s.topic[i], s.msg[i], s.props[i]
                 )
                 i = s.oldest(s.age(i))
             put(_LAST, _u16(s.last))
@@ -348,7 +352,7 @@ class StoredSession(Session):
             self.topic[i] = topic
             self.msg[i] = msg
             self.props[i] = props
-            self.state[i] = PUBCOMP if flags < 0 else PUBACK if flags & 2 else PUBREC
+            self.state[i] = _PUBCOMP if flags < 0 else _PUBACK if flags & 2 else _PUBREC
             self.sending += 1
         for pid in store._received:
             super().receive(pid)
@@ -364,7 +368,7 @@ class StoredSession(Session):
         self.store._now(_REACHED, _u16(self.pid[i]))
 
     def answered(self, i, reason):
-        publish = self.state[i] <= PUBCOMP
+        publish = self.state[i] <= _PUBCOMP
         super().answered(i, reason)
         if publish:
             self.store.log.later(_DONE, _u16(self.pid[i]))

@@ -8,7 +8,6 @@ from micropython import const
 
 from .codec import find, properties, put_vbi, text, vbi_size
 from .errors import ProtocolError, wrong
-from .session import SUBACK, UNSUBACK
 
 # Texts of errors: see texts.py.
 _NO_FILTER = const(85)
@@ -23,6 +22,8 @@ _SUB_UNKNOWN = const(93)
 _WRONG_REASON = const(94)
 _IN_HANDLER = const(102)
 
+_SUBACK = const(4)  # as in session.py
+_UNSUBACK = const(5)  # as in session.py
 # The reasons that a server may give (3.9.3, 3.11.3).
 _SUB_REASONS = const(b"\x00\x01\x02\x80\x83\x87\x8f\x91\x97\x9e\xa1\xa2")
 _UNSUB_REASONS = const(b"\x00\x11\x80\x83\x87\x8f\x91")
@@ -111,13 +112,13 @@ def send_subscribe(e, s):
         number[0] = 0x0B
         put_vbi(number, 1, s.id)
         props = bytes(number) + props
-    return e._request(SUBACK, 0x82, f, props, bytes((s.options,)))
+    return e._request(_SUBACK, 0x82, f, props, bytes((s.options,)))
 
 
 def send_unsubscribe(e, filter, props):
     """Build an UNSUBSCRIBE: its slot."""
     _may_request(e)
-    return e._request(UNSUBACK, 0xA2, filter, e.properties(props, 10), b"")
+    return e._request(_UNSUBACK, 0xA2, filter, e.properties(props, 10), b"")
 
 
 def _may_request(e):
@@ -135,7 +136,7 @@ def suback(e, n):
     i = properties(rx, 2, n, t)
     if n - i != 1:  # we never ask for more than one filter in a packet
         raise ProtocolError(_ONE_REASON)
-    slot = e.session.find(pid, SUBACK if t == 9 else UNSUBACK)
+    slot = e.session.find(pid, _SUBACK if t == 9 else _UNSUBACK)
     if slot < 0:
         raise ProtocolError(_SUB_UNKNOWN)
     if rx[i] not in (_SUB_REASONS if t == 9 else _UNSUB_REASONS):
