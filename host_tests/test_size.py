@@ -88,6 +88,14 @@ def test_from_a_romfs_bytecode_takes_no_heap(found):
         assert all(heap < sizes[step] for step, heap in sizes["romfs"].items())
 
 
+def test_the_aims_hold_from_a_romfs(found):
+    kb = 1024
+    scram = found["configurations"]["+ SCRAM with keys"]["romfs"]
+    assert scram["import"] <= 18 * kb
+    assert scram["connected"] <= 22 * kb
+    assert found["modules"]["usasl.scram"]["heap"] + found["modules"]["usasl.crypto"]["heap"] <= 4 * kb
+
+
 def test_connecting_makes_the_buffers(found):
     tx_and_rx = 256 + 1024
     for name, sizes in found["configurations"].items():

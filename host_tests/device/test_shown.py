@@ -88,3 +88,27 @@ def test_a_text_that_cannot_be_made():
 
     assert shown(Broken("text")) == repr(Broken("text")) == "Broken"
     assert shown(BrokenToo("salt")) == repr(BrokenToo("salt")) == "BrokenToo"
+
+
+def test_the_public_names():
+    """All that the documentation names, and nothing else."""
+    import umqtt5
+
+    for name in (
+        "MQTTClient",
+        "MQTTException",
+        "MQTTError",
+        "Refused",
+        "AuthError",
+        "NotProven",
+        "Disconnected",
+        "Reject",
+    ):
+        assert isinstance(getattr(umqtt5, name), type), name
+    assert umqtt5.MQTTException is umqtt5.MQTTError
+    for name in ("wrong", "nothing", "__all__"):
+        try:
+            getattr(umqtt5, name)
+        except AttributeError:
+            continue
+        raise AssertionError(name)

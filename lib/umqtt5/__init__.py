@@ -3,7 +3,7 @@ MQTTClient, and the exceptions."""
 
 
 def __getattr__(name):
-    module = "simple" if name == "MQTTClient" else "errors"
+    module = {"MQTTClient": "simple", "MQTTException": "simple", "Reject": "message"}.get(name, "errors")
     # A relative `import` that takes the level (1) by itself: importlib does not exist on a board.
     value = getattr(__import__(module, globals(), None, (name,), 1), name)
     if not isinstance(value, type):  # a tool of errors.py's

@@ -19,16 +19,6 @@ printed), nor put a secret into a text.
 """
 
 
-def __getattr__(name):
-    if name == "Reject":  # loaded only where messages are received
-        from .message import Reject
-
-        return Reject
-    if name == "MQTTException":
-        return MQTTError
-    raise AttributeError(name)
-
-
 def wrong(what, kind=ValueError, packet=""):
     """An error of Python's own, to be raised: of this kind, with the text `what` (see texts.py), behind `packet`."""
     try:

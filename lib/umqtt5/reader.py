@@ -59,10 +59,9 @@ class Reader(Packets):
         self.scratch = bytearray(_SCRATCH)
         # Where a body that comes in pieces goes on: readinto() takes no offset. A multiple of _SCRATCH.
         step = max(_SCRATCH, (rx_size // _VIEWS + _SCRATCH - 1) // _SCRATCH * _SCRATCH)
-        view = memoryview(self.rx)
-        self.views = [view]
+        self.views = [self.rx]
         for i in range(step, rx_size, step):
-            self.views.append(view[i:])
+            self.views.append(memoryview(self.rx)[i:])
         self.timeout = timeout  # ms
         self.keepalive = 0  # s
         self.state = CLOSED

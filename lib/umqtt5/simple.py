@@ -178,12 +178,12 @@ class MQTTClient:
         e = self._engine
         try:
             self._open(where, deadline)
-            self._doing = "login: waiting for AUTH or CONNACK"
             e.open(ticks_ms(), clean_session)
             while e.state != UP:
                 if e.auth_busy():
                     self._work(deadline)
                 elif self._receive(deadline) is None:
+                    self._doing = "login: waiting for AUTH or CONNACK"
                     self._wait(POLLIN, deadline)
             self._flush(deadline)  # what a resumed session resends
         except BaseException as x:
@@ -425,6 +425,7 @@ class MQTTClient:
                 self._close()
         else:
             raise error or OSError(errno.ECONNRESET)
+        self._doing = "login"
         if tls:
             from .tls import secure
 
