@@ -265,60 +265,11 @@ class Packets:
 
     # --- the packets
 
-    def put_connect(self, terms, props):
-        """CONNECT (3.1). terms: login.Terms; props: what stands for its properties."""
-        n = 12 + vbi_size(len(props)) + len(props) + len(terms.client_id)
-        flags = 0x02 if terms.clean else 0
-        will = terms.will
-        if will:
-            flags |= will[0]
-            n += vbi_size(len(will[1])) + len(will[1]) + 4 + len(will[2]) + len(will[3])
-        if terms.user is not None:
-            flags |= 0x80
-            n += 2 + len(terms.user)
-        if terms.password is not None:
-            flags |= 0x40
-            n += 2 + len(terms.password)
-        i = self._begin(0x10, n)
-        out = self.out
-        i = put_data(out, i, b"MQTT")
-        out[i] = 5
-        out[i + 1] = flags
-        out[i + 2] = terms.keepalive >> 8
-        out[i + 3] = terms.keepalive & 0xFF
-        i = self._props(out, i + 4, props)
-        i = put_data(out, i, terms.client_id)
-        if will:
-            i = self._props(out, i, will[1])
-            i = put_data(out, i, will[2])
-            i = put_data(out, i, will[3])
-        if terms.user is not None:
-            i = put_data(out, i, terms.user)
-        if terms.password is not None:
-            put_data(out, i, terms.password)
-
     def _props(self, out, i, props):
         i = put_vbi(out, i, len(props))
         j = i + len(props)
         out[i:j] = props
         return j
-
-    def put_auth(self, reason, method, data, props=b""):
-        """AUTH (3.15), always with its method; data=None leaves the property out, b"" sends it empty. props: a Reason
-        String, User Properties."""
-        n = 3 + len(method) + len(props)
-        if data is not None:
-            n += 3 + len(data)
-        i = self._begin(0xF0, 1 + vbi_size(n) + n)
-        out = self.out
-        out[i] = reason
-        i = put_vbi(out, i + 1, n)
-        out[i] = 0x15
-        i = put_data(out, i + 1, method)
-        if data is not None:
-            out[i] = 0x16
-            i = put_data(out, i + 1, data)
-        out[i : i + len(props)] = props
 
     def _outgoing_alias(self):
         """Which alias may stand for `out_topic`: its entry, or -1. A topic gets one when it is used again."""

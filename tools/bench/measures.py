@@ -11,7 +11,7 @@ from tools.demo.capture import TO_BROKER, TO_CLIENT, Capture
 from tools.demo.packets import packets
 
 _ITERATIONS, _PBKDF2_ROUNDS = 4096, 51
-_SPEED_ROUNDS = 25
+_SPEED_ROUNDS = 51
 _LOGIN_ROUNDS, _LOGINS = 15, 20
 
 
