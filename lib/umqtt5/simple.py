@@ -24,6 +24,7 @@ _NO_SSL = const(103)
 _FAILED = const(3)  # as in reader.py
 _DONE = const(6)  # as in session.py
 _TLS = const("TLS handshake")
+_LOGIN = const("login: waiting for AUTH or CONNACK")
 _SLICE = const(50)  # ms between two calls of on_wait()
 
 _pull = Engine.pull  # found at once: methods are searched behind all that the engine has
@@ -183,7 +184,7 @@ class MQTTClient:
                 if e.auth_busy():
                     self._work(deadline)
                 elif self._receive(deadline) is None:
-                    self._doing = "login: waiting for AUTH or CONNACK"
+                    self._doing = _LOGIN
                     self._wait(POLLIN, deadline)
             self._flush(deadline)  # what a resumed session resends
         except BaseException as x:
@@ -425,7 +426,7 @@ class MQTTClient:
                 self._close()
         else:
             raise error or OSError(errno.ECONNRESET)
-        self._doing = "login"
+        self._doing = _LOGIN
         if tls:
             from .tls import secure
 
