@@ -7,6 +7,7 @@ from tools import frames, mpy
 
 HOT = {
     "simple": (
+        "pull",
         "repeat",
         "_write",
         "MQTTClient.publish",
@@ -30,7 +31,7 @@ HOT = {
         "Packets.put_publish",
         "Packets.start_publish",
     ),
-    "reader": ("Reader.pull", "Reader.timer"),
+    "reader": ("Reader.timer",),
     "receive": ("publish", "_publish1_usual", "_publish_any", "_publish2", "pubrel", "_hand", "_dispatch"),
     "protocol": ("Engine.publish", "Engine._puback", "Engine._pubrec", "Engine._pubcomp", "Engine._answer"),
     "session": ("Session.answered", "Session.release", "Session.take"),

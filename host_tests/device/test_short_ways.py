@@ -152,6 +152,8 @@ def test_a_publish_like_the_last_one():
 
 
 def test_wherever_the_stream_is_cut():
+    from umqtt5.simple import pull
+
     # pull() takes a packet at once where all of it is there: however much is, nothing is lost.
     parts = [publish(TOPICS[0], b"1", 0), publish(TOPICS[1], b"22", 1, 7), packet(0xD0, b"")]
     parts += [
@@ -170,7 +172,7 @@ def test_wherever_the_stream_is_cut():
             at = cut
             while True:
                 w.flush()
-                op = w.e.pull(w.now)
+                op = pull(w.e, w.now)
                 if op is None:
                     assert not len(stream.view)
                     if at >= len(data):

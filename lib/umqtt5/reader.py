@@ -65,7 +65,7 @@ class Reader(Packets):
         self.timeout = timeout  # ms
         self.keepalive = 0  # s
         self.state = CLOSED
-        self.driver = None  # a blocking one: has `sock` and _abort(), see pull()
+        self.driver = None  # the blocking one; nothing here uses it, see simple.py
         self.in_handler = False
         self.handler_raised = False  # see broke()
         # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the
@@ -89,39 +89,10 @@ class Reader(Packets):
 
     # --- what the driver calls
 
-    def pull(self, now):
-        """Read what is needed next by driver.sock.readinto(buffer, n), and deal with it: one packet at most. now:
-        ticks, ms. Returns the first byte of a PUBLISH dealt with, 0 after anything else, None where nothing more has
-        come, False where the stream has ended.
-
-        Raises what is wrong with the packet, or what a handler raised: broke() and driver._abort() have been called
-        then."""
-        try:
-            n = self.driver.sock.readinto(self.into, self.need)
-            if not n:
-                return None if n is None else False
-            self.last_rx = now
-            if n != 2 or self.part:
-                return self._got(n)
-            # A fixed header at once, as nearly always: its body in the same turn.
-            n = self.head[1]
-            now = self.head[0]
-            if n > self.quick or (now & 0xF0 != 0x30 and now & 0x0F != _FLAGS[now >> 4]):
-                return self._got(2)
-            if n:
-                now = self.driver.sock.readinto(self.rx, n)
-                if now != n:
-                    self._body(n)
-                    return self._got(now) if now else None  # its end shows at the next read
-            return self.handlers[self.head[0] >> 4](self, n)
-        except:  # a name would put the frame on the heap
-            self.broke()
-            self.driver._abort()
-            raise
-
     def got(self, n, now):
-        """For a driver that reads by itself: it has read n > 0 bytes into `into`. Returns, and raises, as pull()
-        does, but broke() has been called."""
+        """The driver has read n > 0 bytes into `into`: deal with them, one packet at most. now: ticks, ms. Returns
+        the first byte of a PUBLISH dealt with, else 0. Raises what is wrong with the packet, or what a handler
+        raised; broke() has been called then."""
         self.last_rx = now
         try:
             return self._got(n)
@@ -130,8 +101,8 @@ class Reader(Packets):
             raise
 
     def broke(self):
-        """An exception has left pull(). State is FAILED now; or UP, and handler_raised is set, where the exception is
-        a message handler's own: the connection is whole."""
+        """An exception has left the engine. State is FAILED now; or UP, and handler_raised set, where it is a message
+        handler's own: then the connection is whole."""
         self.handler_raised = self.in_handler and self.state == UP
         self.in_handler = False
         if self.state == CONNECTING or (self.state == UP and not self.handler_raised):

@@ -64,6 +64,7 @@ def _publish1_usual(e, m, handler):
     e.owed += 1
     handler = _hand(e, handler)  # from here on the reason
     e.owed -= 1
+    # Without a blocking driver _ack() may be another one, that keeps it for later: aio_wait.WaitEngine's.
     if handler or e.left or e.pending or e.ack_props or e.exchange or not e.driver or e.state != UP:
         if e.state == UP:  # the handler may have disconnected
             e._ack(0x40, handler, pid, e.reject_props if handler else b"")
