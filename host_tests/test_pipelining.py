@@ -46,6 +46,20 @@ def test_qos_1_up_to_the_receive_maximum():
     assert topics(conn) == [f"t/{i}" for i in range(5)] and log == []
 
 
+def test_messages_without_end_do_not_hold_it_up():
+    """It reads on behind an acknowledgement, but not for as long as messages come."""
+
+    def script(conn):
+        p = [conn.expect(PUBLISH) for _ in range(3)]
+        conn.send(ack(PUBACK, p[0].pid), ack(PUBACK, p[1].pid), *[wire.publish("m", b"")] * 500)
+        p += [conn.expect(PUBLISH) for _ in range(2)]
+        conn.send(*(ack(PUBACK, q.pid) for q in p[2:]))
+
+    count = "seen = []\nc.set_callback(lambda topic, msg: seen.append(msg))\n"
+    _, log = run(script, count + FIVE + "\nlog.append(len(seen))\nsettle()", (0x21, 3), told={"qos": 1})
+    assert len(log) == 1 and log[0] < 10
+
+
 def test_qos_2_counts_until_pubcomp():
     """PUBREC frees no place, PUBCOMP does, and so does a PUBREC that refuses."""
 
