@@ -271,15 +271,12 @@ class MQTTClient:
         e = self._engine
         self._doing = "waiting for room in flight"
         while not e.in_handler and e.state == UP:
-            op = self._receive(self._until)
-            if op != 0 and may_publish(e):
-                # Not after the first acknowledgement (0): all that have come are read, and the next publishes find
-                # room. Nor after the last message: of those there may be no end.
-                return
-            if op is None:
+            if self._receive(self._until) is None:
                 if self._until is None:
                     self._until = self._deadline()
                 self._wait_or_abort(POLLIN, self._until)
+            elif may_publish(e):
+                return
 
     def _answer(self, i):
         """Wait for the answer to the PUBLISH in slot i."""
