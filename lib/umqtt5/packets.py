@@ -49,9 +49,8 @@ def again(e, msg):
     s.topic[i] = e.prepared
     s.flags[i] = e.prepared_flags | _CHARGED
     s.state[i] = e.prepared_flags >> 1  # PUBACK at QoS 1, PUBREC at QoS 2
-    s = (
-        e.tx[3] + 4
-    )  # behind the topic, which has less than 256 bytes (prepared_most); no name more: see tools/frames.py
+    # Behind the topic, which has less than 256 bytes (prepared_most). No name more, for the frame: tools/frames.py.
+    s = e.tx[3] + 4
     e.tx[s] = pid >> 8
     e.tx[s + 1] = pid & 0xFF
     return i
