@@ -25,7 +25,6 @@ HOT = {
     "publisher": ("Publisher.publish",),
     "packets": (
         "again",
-        "plain_ack",
         "Packets._ack",
         "Packets.wrote",
         "Packets.put_publish",

@@ -56,18 +56,6 @@ def again(e, msg):
     return i
 
 
-def plain_ack(e, header, pid):
-    """PUBACK, PUBREC, PUBREL or PUBCOMP in tx, which is free: success, and no properties."""
-    e.prepared = None
-    tx = e.tx
-    tx[0] = header
-    tx[1] = 2
-    tx[2] = pid >> 8
-    tx[3] = pid & 0xFF
-    e.off = 0
-    e.left = 4
-
-
 def may_publish(e):
     """True where a PUBLISH with QoS > 0 may go out now (4.9), behind those to be resent (4.6)."""
     return e.quota > 0 and e.session.sending < e.session.size and e.resend == _NO_RESEND
@@ -184,7 +172,13 @@ class Packets:
         if reason or props or self.left or self.pending or self.ack_props:
             self._queue_ack(header, reason, pid, props)
         else:
-            plain_ack(self, header, pid)
+            self.prepared = None
+            self.tx[0] = header
+            self.tx[1] = 2
+            self.tx[2] = pid >> 8
+            self.tx[3] = pid & 0xFF
+            self.off = 0
+            self.left = 4
 
     def _queue_ack(self, header, reason, pid, props):
         self.prepared = None

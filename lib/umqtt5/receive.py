@@ -10,7 +10,6 @@ from micropython import const
 from .codec import find, u16, vbi
 from .errors import ProtocolError, ResourceError
 from .message import Message, Reject
-from .packets import plain_ack
 from .reader import UP
 from .subscribe import suback
 
@@ -64,12 +63,8 @@ def _publish1_usual(e, m, handler):
     e.owed += 1
     handler = _hand(e, handler)  # from here on the reason
     e.owed -= 1
-    # Without a blocking driver _ack() may be another one, that keeps it for later: aio_wait.WaitEngine's.
-    if handler or e.left or e.pending or e.ack_props or e.exchange or not e.driver or e.state != UP:
-        if e.state == UP:  # the handler may have disconnected
-            e._ack(0x40, handler, pid, e.reject_props if handler else b"")
-    else:
-        plain_ack(e, 0x40, pid)
+    if e.state == UP:  # the handler may have disconnected
+        e._ack(0x40, handler, pid, e.reject_props if handler else b"")
     return m.header
 
 
