@@ -31,7 +31,7 @@ HOT = {
         "Packets.start_publish",
     ),
     "reader": ("Reader.timer",),
-    "receive": ("publish", "_publish1_usual", "_publish_any", "_publish2", "pubrel", "_hand", "_dispatch"),
+    "receive": ("publish", "_refuse_usual", "_publish_any", "_publish2", "pubrel", "_hand", "_dispatch"),
     "protocol": ("Engine.publish", "Engine._puback", "Engine._pubrec", "Engine._pubcomp", "Engine._answer"),
     "session": ("Session.answered", "Session.release", "Session.take"),
 }

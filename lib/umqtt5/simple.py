@@ -42,11 +42,12 @@ def pull(e, now):
     a handler raised: broke() and _abort() have been called then."""
     try:
         n = e.driver.sock.readinto(e.into, e.need)
-        if not n:
-            return None if n is None else False
-        e.last_rx = now
         if n != 2 or e.part:
+            if not n:
+                return None if n is None else False
+            e.last_rx = now
             return e._got(n)
+        e.last_rx = now
         # A fixed header at once, as nearly always. Of what comes often, the body in the same turn.
         n = e.head[1]
         now = e.head[0]
@@ -342,10 +343,11 @@ class MQTTClient:
                     self._flush(None)
                 self._wait_or_abort(POLLIN, None)
             op = self._receive(None)
-        if e.left:
-            _write(e)  # an acknowledgement
         if e.left or e.pending:
-            self._flush(None)
+            if e.left:
+                _write(e)  # an acknowledgement
+            if e.left or e.pending:
+                self._flush(None)
         return op
 
     def check_msg(self):
