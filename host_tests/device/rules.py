@@ -2,7 +2,7 @@
 # where it is right, and what must hold after a breach. It must not use umqtt5.codec: two wrongs would agree.
 from umqtt5.errors import MalformedPacket, ProtocolError
 from umqtt5.reader import CLOSED, FAILED, UP
-from umqtt5.subscribe import Subscription, send_subscribe, send_unsubscribe
+from umqtt5.subscribe import Subscription, add, send_subscribe, send_unsubscribe
 from wire import Wire, packet
 
 NAMES = (
@@ -158,7 +158,7 @@ def pub(w, topic=b"topic", msg=b"", qos=0, retain=False, properties=None):
 def subscribe(w, filter=b"a/#", ident=0, options=0, handler=None):
     new = Subscription(ident, filter, handler, options, b"")
     send_subscribe(w.e, new)
-    w.e.session.add(new)
+    add(w.e.session, new)
     return last(w)
 
 

@@ -7,7 +7,7 @@ from time import ticks_add
 from umqtt5.errors import MalformedPacket, ProtocolError, ResourceError
 from umqtt5.message import Reject, matches
 from umqtt5.reader import FAILED
-from umqtt5.subscribe import Subscription, send_subscribe
+from umqtt5.subscribe import Subscription, add, send_subscribe
 from wire import Wire, packet, publish, raises
 
 
@@ -78,7 +78,7 @@ def test_topic_and_payload_in_place():
         seen.append((bytes(m.buf[m.start : m.end]), m.topic, m.payload, m.qos, m.retain, m.dup, m.props))
         assert m.buf is w.e.rx
 
-    w.e.session.add(Subscription(5, b"a/+", handler, 0, b""))
+    add(w.e.session, Subscription(5, b"a/+", handler, 0, b""))
     w.feed(publish(b"a/b", b"hello", 1, 7, 0x09, b"\x0b\x05\x01\x01"))
     props = {"subscription_identifier": 5, "payload_format_indicator": 1}
     assert seen == [(b"hello", b"a/b", b"hello", 1, True, True, props)]
@@ -89,9 +89,9 @@ def test_topic_and_payload_in_place():
 def test_several_identifiers_reach_each_handler_once():
     w = Wire().up()
     seen = []
-    w.e.session.add(Subscription(1, b"a/#", lambda m: seen.append(1), 0, b""))
-    w.e.session.add(Subscription(2, b"a/b", lambda m: seen.append(2), 0, b""))
-    w.e.session.add(Subscription(3, b"a/+", lambda m: seen.append(3), 0, b""))
+    add(w.e.session, Subscription(1, b"a/#", lambda m: seen.append(1), 0, b""))
+    add(w.e.session, Subscription(2, b"a/b", lambda m: seen.append(2), 0, b""))
+    add(w.e.session, Subscription(3, b"a/+", lambda m: seen.append(3), 0, b""))
     w.feed(publish(b"a/b", b"", properties=b"\x0b\x01\x0b\x02"))
     assert seen == [1, 2]
     w.feed(publish(b"a/b", b""))  # no identifier: the callback
@@ -101,8 +101,8 @@ def test_several_identifiers_reach_each_handler_once():
 def test_in_a_session_of_another_life_the_filter_decides():
     w = Wire().up(clean=False, present=1)
     seen = []
-    w.e.session.add(Subscription(1, b"other", lambda m: seen.append("wrong"), 0, b""))
-    w.e.session.add(Subscription(2, b"a/#", lambda m: seen.append("right"), 0, b""))
+    add(w.e.session, Subscription(1, b"other", lambda m: seen.append("wrong"), 0, b""))
+    add(w.e.session, Subscription(2, b"a/#", lambda m: seen.append("right"), 0, b""))
     w.feed(publish(b"a/b", b"", properties=b"\x0b\x01"))
     assert seen == ["right"]
 
@@ -281,7 +281,7 @@ def test_a_handler_that_raises():
     def handler(m):
         raise KeyError("mine")
 
-    w.e.session.add(Subscription(1, b"a", handler, 0, b""))
+    add(w.e.session, Subscription(1, b"a", handler, 0, b""))
     raises(KeyError, w.feed, publish(b"a", b"", 1, 9, properties=b"\x0b\x01"))
     assert w.e.handler_raised and w.flush() == []  # not acknowledged
     w.e.handler_raised = False
@@ -295,7 +295,7 @@ def test_reject_acknowledges_with_its_reason():
     def handler(m):
         raise Reject(0x99)
 
-    w.e.session.add(Subscription(1, b"a", handler, 0, b""))
+    add(w.e.session, Subscription(1, b"a", handler, 0, b""))
     w.feed(publish(b"a", b"", 1, 9, properties=b"\x0b\x01"))
     w.feed(publish(b"a", b"", 2, 10, properties=b"\x0b\x01"))
     assert w.sent == [b"\x40\x03\x00\x09\x99", b"\x50\x03\x00\x0a\x99"]
@@ -467,3 +467,13 @@ def test_properties_of_every_acknowledgement():
     small.feed(publish(b"t", b"", 1, 5))
     assert small.sent == [b"\x40\x02\x00\x05"]
     raises(ValueError, lambda: Wire(ack_props={"topic_alias": 1}))
+
+
+def test_on_event_is_told_inside_a_packet_as_a_handler_is_called():
+    # It may publish, but nothing waits: a driver that reads would find itself reading already.
+    inside = []
+    w = Wire(rx_size=64, on_event=lambda *event: inside.append((event[0], w.e.in_handler))).up()
+    w.feed(publish(b"t", b"x" * 100))
+    w.e.session.release(w.publish(b"t", b"1", qos=1))
+    w.feed(packet(0x40, bytes((w.e.session.last >> 8, w.e.session.last & 255)) + b"\x87"))
+    assert inside == [("oversized", True), ("refused", True)] and not w.e.in_handler

@@ -6,7 +6,7 @@ from umqtt5.errors import MalformedPacket, ProtocolError
 from umqtt5.props import decode
 from umqtt5.reader import FAILED, UP
 from umqtt5.redirect import follow
-from umqtt5.subscribe import Subscription
+from umqtt5.subscribe import Subscription, add
 from wire import Wire, publish, raises
 
 BAD = (b"\x7e", b"\x08\0\1a\x08\0\1a", b"\x01\x02", b"\x23\0\0")  # 0x81, 0x82, 0x82, 0x94
@@ -37,7 +37,7 @@ def test_what_a_handler_let_out():
 
     for bad in BAD:
         w = Wire(rx_size=64, on_event=fails).up()
-        w.e.session.add(Subscription(0, b"h", handler, 0, b""))
+        add(w.e.session, Subscription(0, b"h", handler, 0, b""))
         raises((MalformedPacket, ProtocolError), w.feed, publish(b"h", bad))
         assert w.e.state == UP and w.e.handler_raised
         w.e.handler_raised = False

@@ -14,7 +14,7 @@ from rules import (
     unsubscribe,
 )
 from umqtt5.message import Reject
-from umqtt5.subscribe import Subscription
+from umqtt5.subscribe import Subscription, add
 from wire import Wire, publish, raises
 
 
@@ -34,7 +34,7 @@ def test_the_reasons_of_our_acknowledgements(client_reasons):
         seen = set()
         for reason in range(256):
             w = Wire().up()
-            w.e.session.add(Subscription(0, b"t", handler, 0, b""))
+            add(w.e.session, Subscription(0, b"t", handler, 0, b""))
             try:
                 w.feed(publish(b"t", b"", qos, 5))
             except ValueError:
@@ -172,7 +172,7 @@ def test_after_a_refusing_pubrec_the_identifier_is_free():
             raise Reject(0x97)
 
     w = Wire().up()
-    w.e.session.add(Subscription(0, b"t", handler, 0, b""))
+    add(w.e.session, Subscription(0, b"t", handler, 0, b""))
     w.feed(publish(b"t", b"1", 2, 5) + publish(b"t", b"2", 2, 5, flags=8))
     assert seen == [b"1", b"2"]
     assert [(p.name, p.reason) for p in sent(w)] == [("PUBREC", 0x97), ("PUBREC", 0)]

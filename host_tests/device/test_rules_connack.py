@@ -22,7 +22,7 @@ from rules import (
 from umqtt5.errors import Refused, ResourceError
 from umqtt5.message import Reject
 from umqtt5.reader import FAILED, UP
-from umqtt5.subscribe import Subscription, send_subscribe, send_unsubscribe
+from umqtt5.subscribe import Subscription, add, send_subscribe, send_unsubscribe
 from wire import Wire, publish, raises
 
 
@@ -180,7 +180,7 @@ def test_an_acknowledgement_never_exceeds_it():
 
     for maximum, whole in ((30, False), (None, True)):
         w = Wire(tx_size=512).up(**({} if maximum is None else {"maximum_packet_size": maximum}))
-        w.e.session.add(Subscription(0, b"t", handler, 0, b""))
+        add(w.e.session, Subscription(0, b"t", handler, 0, b""))
         for qos, name in ((1, "PUBACK"), (2, "PUBREC")):
             w.feed(publish(b"t", b"", qos, 3))
             p = last(w)

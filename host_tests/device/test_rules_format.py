@@ -21,7 +21,7 @@ from rules import (
     u16,
     unsubscribe,
 )
-from umqtt5.subscribe import Subscription, send_subscribe, send_unsubscribe
+from umqtt5.subscribe import Subscription, add, send_subscribe, send_unsubscribe
 from wire import Wire, packet, publish, raises
 
 
@@ -67,7 +67,7 @@ def test_a_bom_is_kept():
     bom = b"\xef\xbb\xbf"
     w = Wire().up()
     seen = []
-    w.e.session.add(Subscription(0, bom + b"t/#", lambda m: seen.append((m.topic, m.props["content_type"])), 0, b""))
+    add(w.e.session, Subscription(0, bom + b"t/#", lambda m: seen.append((m.topic, m.props["content_type"])), 0, b""))
     w.feed(publish(bom + b"t", b"", properties=b"\x03" + string(bom + b"x")))
     assert seen == [(bom + b"t", (bom + b"x").decode())]
     p = pub(w, bom + b"t", properties={"content_type": bom + b"x"})

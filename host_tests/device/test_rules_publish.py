@@ -20,7 +20,7 @@ from rules import (
 from umqtt5.errors import MalformedPacket, PeerError, ProtocolError
 from umqtt5.message import Reject
 from umqtt5.reader import UP
-from umqtt5.subscribe import Subscription
+from umqtt5.subscribe import Subscription, add, remove
 from wire import Wire, packet, publish, raises
 
 
@@ -50,7 +50,7 @@ def test_flags_of_a_first_publish():
 def test_dup_is_told_and_means_nothing_at_qos_1():
     seen = []
     w = Wire().up()
-    w.e.session.add(Subscription(0, b"t", lambda m: seen.append((m.payload, m.dup, m.retain, m.qos)), 0, b""))
+    add(w.e.session, Subscription(0, b"t", lambda m: seen.append((m.payload, m.dup, m.retain, m.qos)), 0, b""))
     w.feed(publish(b"t", b"1", 1, 4) + publish(b"t", b"2", 1, 4, flags=9))
     assert seen == [(b"1", False, False, 1), (b"2", True, True, 1)]
     assert [(p.name, p.pid) for p in sent(w)] == [("PUBACK", 4)] * 2
@@ -208,7 +208,7 @@ def test_an_identifier_that_was_unsubscribed_may_still_come():
     p = unsubscribe(w, b"t")
     fine(w, publish(b"t", b"on its way", 1, 5, properties=b"\x0b\x01"))
     w.feed(packet(0xB0, u16(p.pid) + b"\0\0"))
-    w.e.session.remove(b"t")
+    remove(w.e.session, b"t")
     fine(w, publish(b"t", b"late", 1, 6, properties=b"\x0b\x01"))
     assert names(sent(w)) == ["PUBACK", "PUBACK"]
     alive(w)
@@ -270,7 +270,7 @@ def test_more_than_receive_maximum_at_both_qos():
         raise KeyError("not acknowledged")
 
     w = Wire(receive_maximum=2).up()
-    w.e.session.add(Subscription(0, b"t", handler, 0, b""))
+    add(w.e.session, Subscription(0, b"t", handler, 0, b""))
     for pid in (5, 6):
         raises(KeyError, w.feed, publish(b"t", b"", 1, pid))
         assert w.e.state == UP
@@ -283,7 +283,7 @@ def test_acknowledged_messages_no_longer_count():
         raise Reject(0x97)
 
     w = Wire(receive_maximum=2).up()
-    w.e.session.add(Subscription(0, b"no", handler, 0, b""))
+    add(w.e.session, Subscription(0, b"no", handler, 0, b""))
     for i in range(5):
         fine(w, publish(b"t", b"", 1, 5 + i))
         fine(w, publish(b"no", b"", 2, 15 + i))  # PUBREC >= 0x80 is the end of it

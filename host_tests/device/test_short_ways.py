@@ -1,8 +1,9 @@
 # The short ways of a message that looks like the one before, and of a publish that does: whatever comes, or is
 # published, the outcome is that of the long way.
 # runs under CPython too
+from umqtt5.reader import UP
 from umqtt5.session import DONE
-from umqtt5.subscribe import Subscription
+from umqtt5.subscribe import Subscription, add
 from wire import Stream, Wire, packet, publish
 
 TOPICS = (b"house/kitchen", b"house/cellar", b"house/kitche", b"house/+", b"ho")
@@ -60,8 +61,8 @@ def received(seed, short):
 
     w.e.receiving()
     for i in range(2):
-        s.add(Subscription(i + 1, TOPICS[i], handler, 2, b""))
-    s.add(Subscription(4, TOPICS[3], handler, 2, b""))
+        add(s, Subscription(i + 1, TOPICS[i], handler, 2, b""))
+    add(s, Subscription(4, TOPICS[3], handler, 2, b""))
     s.top_id = 4
     for _ in range(12):
         data = one_message(rng)
@@ -152,8 +153,6 @@ def test_a_publish_like_the_last_one():
 
 
 def test_wherever_the_stream_is_cut():
-    from umqtt5.simple import pull
-
     # pull() takes a packet at once where all of it is there: however much is, nothing is lost.
     parts = [publish(TOPICS[0], b"1", 0), publish(TOPICS[1], b"22", 1, 7), packet(0xD0, b"")]
     parts += [
@@ -168,11 +167,12 @@ def test_wherever_the_stream_is_cut():
         for more in (1, len(data)):  # and then a byte at a time, or all the rest
             w = Wire(rx_size=256).up()
             w.e.pinging = True
-            stream = w.e.driver = Stream(data[:cut])
+            stream = Stream(w.e, lambda: 0)
+            stream.view = memoryview(data)[:cut]
             at = cut
             while True:
                 w.flush()
-                op = pull(w.e, w.now)
+                op = next(stream.turns)
                 if op is None:
                     assert not len(stream.view)
                     if at >= len(data):
@@ -190,3 +190,39 @@ def test_wherever_the_stream_is_cut():
             assert w.sent == [b"\x40\2\0\7"] * 2, (cut, w.sent)
             assert w.e.session.oversized == 1 and w.e.pinged is None and w.e.session.unmatched == 1
             assert not w.e.part and not w.e.have
+
+
+def test_handlers_that_raise_lose_nothing():
+    # Whatever has been read ahead of an exception of a handler's, goes on in the next turn.
+    parts = [publish(TOPICS[i % 2], b"%d" % i, i % 3, i + 1) for i in range(12)] + [packet(0xD0, b"")]
+    data = b"".join(parts)
+    for cut in range(len(data)):
+        w = Wire().up()
+        got, raised = [], 0
+
+        def handler(topic, msg):
+            got.append(int(msg))  # noqa: B023
+            if int(msg) % 4 != 3:
+                raise OSError("the handler's own")
+
+        w.e.receiving()
+        w.e.callback = handler
+        w.e.pinged = 0
+        stream = Stream(w.e, lambda: 0)
+        stream.view = memoryview(data)[:cut]
+        rest = memoryview(data)[cut:]
+        while True:
+            w.flush()
+            try:
+                op = next(stream.turns)
+            except OSError:
+                assert w.e.state == UP and w.e.handler_raised
+                raised += 1
+                continue
+            if op is None and not len(stream.view):
+                if not len(rest):
+                    break
+                stream.view, rest = rest, b""
+        assert got == list(range(12)) and raised == 9, (cut, got, raised)
+        assert w.e.owed == 7, "six that raised at QoS 1 and 2, and one at QoS 2 before its PUBREL"
+        assert [p[:2] for p in w.sent] == [b"\x40\2", b"\x50\2"] and w.e.pinged is None, (cut, w.sent)

@@ -182,6 +182,24 @@ def test_what_a_handler_may_do(plain_port):
     c.disconnect()
 
 
+def test_a_publish_behind_an_acknowledgement_leaves_at_once(plain_port):
+    # Acknowledgements may wait in the TCP stack, for up to 40 ms where the other side has nothing to say.
+    c = made(plain_port, "prompt")
+    c.connect()
+    sender = made(plain_port, "prompt2")
+    sender.connect()
+    c.subscribe("prompt/t", 1, lambda m: None)
+    began = time.ticks_ms()
+    for _ in range(20):
+        sender.publish("prompt/t", b"", False, 1)
+        c.wait_msg()
+        c.publish("prompt/answer", b"", False, 1)
+    took = time.ticks_diff(time.ticks_ms(), began)
+    assert took < 400, "%d ms for 20 round trips" % took
+    sender.disconnect()
+    c.disconnect()
+
+
 def test_disconnect_inside_a_handler(plain_port):
     c = made(plain_port, "leave")
     c.connect()

@@ -6,14 +6,23 @@ from umqtt5.session import DONE
 
 
 class Stream:
-    """What pull() reads from: `view` is what has come and is not read."""
+    """What pull() reads from, and its driver: `view` is what has come and is not read."""
 
-    def __init__(self, data):
-        self.view = memoryview(data)
-        self.sock = self  # it is the driver too
+    def __init__(self, engine, clock):
+        self.view = b""
+        self.engine = engine
+        self.clock = clock
+        engine.driver = self
+        self._listen()
 
     def _abort(self):
         pass
+
+    def _listen(self, *ahead):
+        from umqtt5.simple import pull  # not above: a test sees that the asyncio client does without
+
+        self.turns = pull(self.engine, self.readinto, self.clock, *ahead)
+        next(self.turns)
 
     def readinto(self, buf, n):
         n = min(n, len(self.view))
@@ -56,12 +65,13 @@ class Wire:
         """Bytes from the broker, as a non-blocking stream gives them: whole by pull(), in pieces by got()."""
         e = self.e
         if self.chunk is None:
-            from umqtt5.simple import pull  # not above: a test sees that the asyncio client does without
-
-            stream = e.driver = Stream(data)
-            while stream.view:
+            if e.state != UP or not isinstance(e.driver, Stream):
+                Stream(e, lambda: self.now)
+            e.driver.view = memoryview(data)
+            op = 0
+            while op is not None or len(e.driver.view):
                 self.flush()  # as a driver does before it reads
-                pull(e, self.now)
+                op = next(e.driver.turns)
                 self.flush()
             return
         view = memoryview(data)

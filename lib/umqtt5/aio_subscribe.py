@@ -4,7 +4,7 @@ from .aio_inbox import Handler
 from .aio_line import SLOT
 from .aio_link import Link
 from .errors import Refused
-from .subscribe import check_filter, send_subscribe, send_unsubscribe, subscription
+from .subscribe import add, check_filter, get, next_id, remove, send_subscribe, send_unsubscribe, subscription
 
 
 class Subscriber(Link):
@@ -38,7 +38,7 @@ class Subscriber(Link):
         there is none, it is made after the login. Call it before connect()."""
         new = self._subscription(topic, qos, handler, id, no_local, retain_as_published, 0, props)
         self._engine.receiving()
-        self._engine.session.add(new)
+        add(self._engine.session, new)
 
     def _subscription(self, topic, qos, handler, id, no_local, retain_as_published, retain_handling, props):
         e = self._engine
@@ -48,8 +48,8 @@ class Subscriber(Link):
         new = subscription(topic, qos, handler, id or 0, no_local, retain_as_published, retain_handling, props)
         if id is None and handler:
             # The one that this filter has keeps its number: messages that carry it may be on their way.
-            old = e.session.get(new.filter)
-            new.set_id((old and old.id) or e.session.next_id())
+            old = get(e.session, new.filter)
+            new.set_id((old and old.id) or next_id(e.session))
         if handler:
             handler.subscription = new
         return new
@@ -58,12 +58,12 @@ class Subscriber(Link):
         e = self._engine
         s = e.session
         store = e.session.store
-        old = s.get(new.filter)
+        old = get(s, new.filter)
         while True:
             if not self._at_once(SLOT):
                 await self._wait_turn(SLOT)
             if store and not e.session.known and store.has(new):
-                s.add(new)  # the session of this device's last life has it
+                add(s, new)  # the session of this device's last life has it
                 self._advance()
                 return new.options & 3
             try:
@@ -73,14 +73,14 @@ class Subscriber(Link):
             except BaseException:
                 self._advance()
                 raise
-            s.add(new)  # now: messages may come before the SUBACK (3.8.4)
+            add(s, new)  # now: messages may come before the SUBACK (3.8.4)
             try:
                 reason = await self._answer("SUBACK", self._sent(i))
             except Refused:
-                if s.get(new.filter) is new:
-                    s.remove(new.filter)
+                if get(s, new.filter) is new:
+                    remove(s, new.filter)
                     if old and old is not new:
-                        s.add(old)
+                        add(s, old)
                 raise
             if reason >= 0:
                 if store:
@@ -94,12 +94,12 @@ class Subscriber(Link):
         for s in list(e.session.subscriptions):
             if self.epoch != epoch:
                 return  # the next connection begins again
-            if e.session.get(s.filter) is not s:
+            if get(e.session, s.filter) is not s:
                 continue
             try:
                 await self._subscribe(s)
             except Refused as x:
-                e.session.add(s)  # wanted all the same: it is asked for again with the next session
+                add(e.session, s)  # wanted all the same: it is asked for again with the next session
                 self._tell("refused", (s.filter, x.reason))
             except OSError:
                 return
@@ -123,5 +123,5 @@ class Subscriber(Link):
                 self._advance()
                 raise
             reason = await self._answer("UNSUBACK", self._sent(i))
-        self._engine.session.remove(filter)
+        remove(self._engine.session, filter)
         return reason

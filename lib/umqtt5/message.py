@@ -60,6 +60,8 @@ class Message:
     `payload` (bytes), `text` (str; ValueError where it is not UTF-8), `props` (a new dict, see props.decode).
     copy() makes one to keep."""
 
+    Reject = Reject  # for pull(), which may be loaded without this file
+
     def __init__(self, buf):
         self.buf = self.topic_buf = buf
         self.topic_start = self.topic_end = 0
@@ -75,7 +77,6 @@ class Message:
         # began: the next is likely to differ in its payload only.
         self.like = self.header = 0
         self.same = b""
-        self.pid = 0  # at QoS 1, of one like the one before
 
     def begin(self, header):
         """The fixed header's first byte."""
@@ -85,7 +86,7 @@ class Message:
         if self.qos == 3 or (self.dup and not self.qos):  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
             raise MalformedPacket(_PUBLISH_FLAGS)
 
-    def is_usual(self, e):
+    def is_usual(self, e, n):
         """Whether it is one for the subscription that had the last one, and for it alone, without further properties,
         at QoS 0 or 1: then it is parsed, in fewer steps and with no check less."""
         s = e.session.usual
@@ -100,17 +101,25 @@ class Message:
             self.start += 2
             self.same = s.head
         self.dup = header & 8 == 8
-        if self.qos > 1 or self.dup > self.qos or self.end < self.start or not self.buf.startswith(self.same):
+        if self.qos > 1 or self.dup > self.qos or n < self.start or not self.buf.startswith(self.same):
             return False
         if self.qos and not self.buf.startswith(s.tail, self.topic_end + 2):
             return False
         self.topic_buf = self.buf
         self.topic_start = 2
         self.props_start = self.start - 2 if s.id else self.start
+        self.end = n
         self.retain = header & 1 == 1
         self.like = s
         self.header = header
         return True
+
+    def rejected(self, e):
+        """A handler has raised Reject: the reason to acknowledge with."""
+        reject = Reject.latest or Reject()
+        Reject.latest = None
+        e.reject_props = e.properties(reject.props, 4)
+        return reject.reason
 
     def parse_topic(self, n, subscriptions):
         """The topic name; returns the index behind it."""

@@ -8,7 +8,7 @@ Nothing here knows sockets, nor what the broker answers.
 
 from micropython import const
 
-from .codec import check, find, put_data, put_vbi, text, vbi_size
+from .codec import check, find, put_vbi, text, vbi_size
 from .codec import topic as topic_name
 from .errors import PeerError, ResourceError, wrong
 
@@ -363,33 +363,6 @@ class Packets:
         tx[i:n] = self.out_props
         return n
 
-    def put_encoded(self, publisher):
-        """The PUBLISH of out_msg and out_flags at QoS 0, with topic and properties as `publisher` has encoded them.
-        False where it does not fit tx, or is too large for the broker: nothing is built."""
-        tx = self.tx
-        head = publisher.head
-        n = len(head) + len(self.out_msg)
-        i = 2 if n < 128 else 1 + vbi_size(n)
-        if i + n > len(tx) or i + n > self.max_out:
-            return False
-        tx[0] = 0x30 | self.out_flags
-        if n < 128:
-            tx[1] = n
-        else:
-            put_vbi(tx, 1, n)
-        n += i
-        tx[i : i + len(head)] = head
-        i += len(head)
-        tx[i:n] = self.out_msg
-        self.off = 0
-        self.left = n
-        self.prepared = None
-        if n < 130 and not self.pending:
-            self.prepared = publisher
-            self.prepared_flags = self.out_flags
-            self.prepared_at = i
-        return True
-
     def _resend(self):
         # 4.4: after a reconnect, in the order in which they were sent. With its full topic: an alias of the last
         # connection means nothing now.
@@ -449,21 +422,8 @@ class Packets:
         self.session.flags[i] |= _CHARGED
         return i
 
-    def _give_back(self, i):
-        self.session.release(i)
-        self.session.answered(i, 0)
-
     def _no_room(self):
         raise ResourceError((_IN_FLIGHT, self.session.size, self.granted(0x21, 65535)))
-
-    def put_request(self, header, pid, filter, props, options):
-        """SUBSCRIBE (3.8) or UNSUBSCRIBE (3.10) of one filter; options: bytes, behind it."""
-        i = self._begin(header, 4 + vbi_size(len(props)) + len(props) + len(filter) + len(options))
-        out = self.out
-        out[i] = pid >> 8
-        out[i + 1] = pid & 0xFF
-        i = put_data(out, self._props(out, i + 2, props), filter)
-        out[i : i + len(options)] = options
 
     def put_disconnect(self, reason, props=b""):
         """DISCONNECT (3.14). Nothing else goes out after it [MQTT-3.14.4-2]."""

@@ -211,7 +211,7 @@ class Engine(Login):
         topic = s.topic[i]
         s.answered(i, answer)
         if answer >= 0x80 and s.state[i] != _DONE:
-            self.tell("refused", (topic, answer))  # nobody waits for it
+            self.tell_inside("refused", (topic, answer))  # nobody waits for it
         return 0
 
     def _pubrec(self, n):  # 3.5
@@ -259,16 +259,22 @@ class Engine(Login):
 
     def _request(self, state, header, filter, props, options):
         """SUBSCRIBE or UNSUBSCRIBE (3.8, 3.10) with one topic filter: its slot, which waits for `state`."""
+        from .subscribe import put_request
+
         s = self.session
         i = s.take(state)
         if i < 0:
             raise ResourceError((_TOO_MANY_REQUESTS, s.size))
         try:
-            self.put_request(header, s.pid[i], filter, props, options)
+            put_request(self, header, s.pid[i], filter, props, options)
         except Exception:
             self._give_back(i)
             raise
         return i
+
+    def _give_back(self, i):
+        self.session.release(i)
+        self.session.answered(i, 0)
 
     def end(self, reason, props, session_expiry=None):
         """Build our DISCONNECT (3.14). Nothing else goes out after it [MQTT-3.14.4-2]. session_expiry: s, instead of

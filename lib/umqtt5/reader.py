@@ -65,7 +65,7 @@ class Reader(Packets):
         self.timeout = timeout  # ms
         self.keepalive = 0  # s
         self.state = CLOSED
-        self.driver = None  # the blocking one; nothing here uses it, see simple.py
+        self.driver = self.turn = None  # the blocking one, and its pull(); nothing here uses them, see simple.py
         self.in_handler = False
         self.handler_raised = False  # see broke()
         # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the
@@ -311,3 +311,12 @@ class Reader(Packets):
         and were dropped."""
         if self.on_event:
             self.on_event(name, value)
+
+    def tell_inside(self, name, value):
+        """tell(), while a packet is dealt with: nothing may wait then, as inside a handler."""
+        inside = self.in_handler
+        self.in_handler = True
+        try:
+            self.tell(name, value)
+        finally:
+            self.in_handler = inside

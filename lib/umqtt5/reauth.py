@@ -38,7 +38,7 @@ _LOOK = const(1000)  # ms: the longest wait between two looks at the clock
 # A DISCONNECT with one of these reasons is about the connection or the server, not about who we are: Disconnected.
 _ELSEWHERE = b"\x00\x89\x8b\x8d\x8e\x9c\x9d\x9f\xa0"
 
-_HOLD = ("next", "_ack", "publish", "put_encoded", "_request", "end")
+_HOLD = ("next", "_ack", "publish", "_request", "end")
 
 
 def start(engine, mechanism, now):
@@ -303,12 +303,6 @@ class Again(_Again):
         self._keep()
         return i
 
-    def put_encoded(self, head):
-        built = type(self.engine).put_encoded(self.engine, head)
-        if built:
-            self._keep()
-        return built
-
     def _request(self, *what):
         i = type(self.engine)._request(self.engine, *what)
         self._keep()
@@ -359,7 +353,7 @@ class Proof(_Again):
         e.rx[:n] = self.granted  # nothing is read while work() is due
         e.accept(n)
         if self.missed:
-            e.tell("unproven", self.missed)
+            e.tell_inside("unproven", self.missed)
 
 
 def _early_publish(e, n):

@@ -35,45 +35,17 @@ def begin(e):
     e.handlers = tuple(handlers)
 
 
-def publish(e, m):  # 3.3
-    # In one piece: a function for a part of it would take a tenth of the time. And with two names: with one more the
-    # frame would come from the heap (tools/frames.py). So the length is put down first, and `m` is the message then.
-    e.message.end = m
+def publish(e, n):  # 3.3
     m = e.message
-    # As the last one but for its payload? Then the rest of `m` holds already.
-    if not (
-        e.session.usual is m.like
-        and e.head[0] == m.header
-        and m.end >= m.start
-        and not e.size
-        and e.rx.startswith(m.same)
-        and (not m.qos or e.rx.startswith(m.like.tail, m.topic_end + 2))
-    ) and not m.is_usual(e):
+    if not m.is_usual(e, n):
+        return _publish_any(e, m, n)
+    if not m.qos:
+        _hand(e, m.like.handler or e.to_callback)
+        return m.header
+    n = e._pid(m.topic_end, n)
+    if e.session.receiving or e.owed >= e.session.size:
         return _publish_any(e, m, m.end)
-    if m.qos:
-        m.pid = m.buf[m.topic_end] << 8 | m.buf[m.topic_end + 1]
-        if not m.pid or e.session.receiving or e.owed >= e.session.size:
-            return _publish_any(e, m, m.end)
-    e.in_handler = True  # broke() finds it set when anything but Reject leaves the handler
-    try:
-        (m.like.handler or e.to_callback)(m)
-    except Reject:
-        return _refuse_usual(e, m)
-    except:  # a name would put the frame on the heap
-        if m.qos:
-            e.owed += 1
-        raise
-    e.in_handler = False
-    if m.qos and e.state == UP:  # the handler may have disconnected
-        e._ack(0x40, 0, m.pid)
-    return m.header
-
-
-def _refuse_usual(e, m):
-    reason = _rejected(e)
-    e.in_handler = False
-    if m.qos and e.state == UP:
-        e._ack(0x40, reason, m.pid, e.reject_props)
+    _publish1(e, n, m.like.handler or e.to_callback)
     return m.header
 
 
@@ -109,21 +81,25 @@ def _publish_any(e, m, n):
     n = e.head[0]
     if not m.qos:
         _hand(e, None)
-    elif e.session.place(pid) >= 0:
+    elif place(e.session, pid) >= 0:
         e._ack(0x40, 0x91, pid)  # 2.2.1: in use, by a message at QoS 2
         return 0
-    else:  # 4.3.2
-        owe(e, 1)
-        i = _hand(e, None)  # from here on the reason
-        if e.state == UP:  # the handler may have disconnected
-            e.owed -= 1
-            e._ack(0x40, i, pid, e.reject_props if i else b"")
+    else:
+        _publish1(e, pid, None)
     return n
+
+
+def _publish1(e, pid, handler):  # 4.3.2
+    owe(e, 1)
+    handler = _hand(e, handler)  # from here on the reason
+    if e.state == UP:  # the handler may have disconnected
+        e.owed -= 1
+        e._ack(0x40, handler, pid, e.reject_props if handler else b"")
 
 
 def _publish2(e, pid):  # 4.3.3
     s = e.session
-    i = s.place(pid)
+    i = place(s, pid)
     if i >= 0:  # delivered before: only the acknowledgement is repeated
         if not s.counted[i]:
             s.counted[i] = 1
@@ -145,7 +121,7 @@ def _publish2(e, pid):  # 4.3.3
 def pubrel(e, n):  # 3.6
     pid = e._answer(n, 6) & 0xFFFF
     s = e.session
-    i = s.place(pid)
+    i = place(s, pid)
     if i >= 0:
         e.owed -= s.counted[i]
         s.forget(i)
@@ -163,7 +139,7 @@ def _hand(e, handler):
             _dispatch(e, e.message, e.session)
         handler = 0
     except Reject:
-        handler = _rejected(e)
+        handler = e.message.rejected(e)
     e.in_handler = False
     return handler
 
@@ -173,13 +149,6 @@ def _dispatch(e, m, s):
     if not s.known or m.props_start == m.start or not m.by_number(s):
         s.usual = None
         m.by_filter(s, s.known < 2, e.to_callback)
-
-
-def _rejected(e):
-    reject = Reject.latest or Reject()
-    Reject.latest = None
-    e.reject_props = e.properties(reject.props, 4)
-    return reject.reason
 
 
 def _check(e, m):
@@ -221,14 +190,23 @@ def _oversized(e, qos, pid):
     if qos == 1:
         e._ack(0x40, 0x97, pid)
     elif qos:
-        if e.session.place(pid) < 0:
+        if place(e.session, pid) < 0:
             owe(e, 1)
             e.session.receive(pid)
         e._ack(0x50, 0, pid)
     e.session.oversized += 1
     e._drain()
-    e.tell("oversized", e.size)
+    e.tell_inside("oversized", e.size)
     return 0
+
+
+def place(s, pid):
+    """Where the session `s` holds this packet identifier of a message at QoS 2 between PUBREC and PUBREL, or -1."""
+    if s.receiving:
+        for i in range(len(s.received)):
+            if s.received[i] == pid:
+                return i
+    return -1
 
 
 def owe(e, n):

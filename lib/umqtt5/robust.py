@@ -230,7 +230,7 @@ class MQTTClient(Simple):
         """As simple.MQTTClient's, over any number of connections; restored where the broker has forgotten the
         session. Where a session was resumed after a reboot, and the store says that it has this subscription, nothing
         is sent: returns `qos` then."""
-        from .subscribe import check_filter
+        from .subscribe import add, check_filter, get
 
         filter = check_filter(topic)
         store = self._store
@@ -240,7 +240,7 @@ class MQTTClient(Simple):
                 if not store.has(new):
                     store.unsubscribed(filter)
                 elif self._engine.state == UP and not self._engine.session.known:
-                    self._engine.session.add(new)
+                    add(self._engine.session, new)
                     self._remember(filter)
                     return qos
             try:
@@ -251,7 +251,7 @@ class MQTTClient(Simple):
             self.reconnect()
         self._remember(filter)
         if store:
-            store.subscribed(self._engine.session.get(filter))
+            store.subscribed(get(self._engine.session, filter))
         return granted
 
     def unsubscribe(self, topic, props=None):
@@ -293,12 +293,12 @@ class MQTTClient(Simple):
     # --- small parts
 
     def _subscription(self, filter, qos, handler, options):
-        from .subscribe import subscription
+        from .subscribe import next_id, subscription
 
         e = self._engine
         ident = options.get("id")
         if ident is None:
-            ident = e.session.next_id() if handler else 0
+            ident = next_id(e.session) if handler else 0
         flags = [options.get(name, 0) for name in ("no_local", "retain_as_published", "retain_handling")]
         return subscription(filter, qos, handler, ident, *flags, e.properties(options.get("props"), 8))
 
@@ -389,18 +389,18 @@ class MQTTClient(Simple):
         """Subscribe again to what the broker's session has not."""
         if not self._missing:
             return
-        from .subscribe import send_subscribe
+        from .subscribe import add, get, send_subscribe
 
         e = self._engine
         while self._missing:
-            s = e.session.get(self._missing[0])
+            s = get(e.session, self._missing[0])
             if s:
                 self._until = self._deadline()
                 self._flush(self._until)
                 self._doing = "SUBACK"
                 try:
                     i = send_subscribe(e, s)
-                    e.session.add(s)  # anew: its number belongs to the new session now
+                    add(e.session, s)  # anew: its number belongs to the new session now
                     super()._finish(i)
                     if self._store:
                         self._store.subscribed(s)

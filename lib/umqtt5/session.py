@@ -125,14 +125,6 @@ class Session:
         self.receiving = 0
         self.top_id = 0
 
-    def place(self, pid):
-        """Where `received` holds this packet identifier, or -1."""
-        if self.receiving:
-            for i in range(len(self.received)):
-                if self.received[i] == pid:
-                    return i
-        return -1
-
     def receive(self, pid):
         """A message at QoS 2 was delivered: remember its identifier until PUBREL. Where the broker sends more than it
         may, the table grows: allocates."""
@@ -166,33 +158,3 @@ class Session:
     def age(self, i):
         """How many packet identifiers ago slot i was taken."""
         return (self.last - self.pid[i]) % 65535
-
-    def next_id(self):
-        """A Subscription Identifier that is not in use."""
-        while True:
-            self.last_id = self.last_id % 268435455 + 1
-            for s in self.subscriptions:
-                if s.id == self.last_id:
-                    break
-            else:
-                return self.last_id
-
-    def add(self, subscription):
-        """Keep a subscription; the one with the same filter is replaced (3.8.4)."""
-        self.remove(subscription.filter)
-        self.subscriptions.append(subscription)
-        self.usual = None
-        self.top_id = max(self.top_id, subscription.id)
-
-    def get(self, filter):
-        """The subscription with this topic filter (bytes), or None."""
-        for s in self.subscriptions:
-            if s.filter == filter:
-                return s
-        return None
-
-    def remove(self, filter):
-        s = self.get(filter)
-        if s:
-            self.subscriptions.remove(s)
-            self.usual = None

@@ -6,7 +6,7 @@ but for the answers.
 
 from micropython import const
 
-from .codec import find, properties, put_vbi, text, vbi_size
+from .codec import find, properties, put_data, put_vbi, text, vbi_size
 from .errors import ProtocolError, wrong
 
 # Texts of errors: see texts.py.
@@ -88,6 +88,44 @@ def subscription(topic, qos, handler, ident, no_local, retain_as_published, reta
     return Subscription(ident, filter, handler, options, props)
 
 
+# --- the subscriptions of a session `s`
+
+
+def next_id(s):
+    """A Subscription Identifier that is not in use."""
+    while True:
+        s.last_id = s.last_id % 268435455 + 1
+        for one in s.subscriptions:
+            if one.id == s.last_id:
+                break
+        else:
+            return s.last_id
+
+
+def add(s, subscription):
+    """Keep a subscription; the one with the same filter is replaced (3.8.4)."""
+    remove(s, subscription.filter)
+    s.subscriptions.append(subscription)
+    s.usual = None
+    s.top_id = max(s.top_id, subscription.id)
+
+
+def get(s, filter):
+    """The subscription with this topic filter (bytes), or None."""
+    for one in s.subscriptions:
+        if one.filter == filter:
+            return one
+    return None
+
+
+def remove(s, filter):
+    """Forget the subscription with this topic filter, if there is one."""
+    one = get(s, filter)
+    if one:
+        s.subscriptions.remove(one)
+        s.usual = None
+
+
 # --- for the engine `e`
 
 
@@ -119,6 +157,16 @@ def send_unsubscribe(e, filter, props):
     """Build an UNSUBSCRIBE: its slot."""
     _may_request(e)
     return e._request(_UNSUBACK, 0xA2, filter, e.properties(props, 10), b"")
+
+
+def put_request(e, header, pid, filter, props, options):
+    """Build a SUBSCRIBE (3.8) or UNSUBSCRIBE (3.10) of one filter; options: bytes, behind it."""
+    i = e._begin(header, 4 + vbi_size(len(props)) + len(props) + len(filter) + len(options))
+    out = e.out
+    out[i] = pid >> 8
+    out[i + 1] = pid & 0xFF
+    i = put_data(out, e._props(out, i + 2, props), filter)
+    out[i : i + len(options)] = options
 
 
 def _may_request(e):
@@ -156,20 +204,20 @@ def subscribe(
     e = c._engine
     s = e.session
     if id is None:
-        id = s.next_id() if handler else 0
+        id = next_id(s) if handler else 0
     props = e.properties(props, 8)
     new = subscription(topic, qos, handler, id, no_local, retain_as_published, retain_handling, props)
-    old = s.get(new.filter)
+    old = get(s, new.filter)
     _clear_way(c)
     i = send_subscribe(e, new)
-    s.add(new)  # now: messages may come before the SUBACK (3.8.4)
+    add(s, new)  # now: messages may come before the SUBACK (3.8.4)
     try:
         c._doing = "SUBACK"
         return c._finish(i)
     except BaseException:
-        s.remove(new.filter)
+        remove(s, new.filter)
         if old:
-            s.add(old)
+            add(s, old)
         raise
 
 
@@ -178,7 +226,7 @@ def unsubscribe(c, topic, props):
     _clear_way(c)
     c._doing = "UNSUBACK"
     reason = c._finish(send_unsubscribe(c._engine, filter, props))
-    c._engine.session.remove(filter)
+    remove(c._engine.session, filter)
     return reason
 
 

@@ -33,11 +33,7 @@ def start(where):
     sock = socket.socket(where[0], where[1])
     try:
         sock.setblocking(False)
-        try:
-            # One write a packet, and it leaves at once: Nagle's algorithm would hold a QoS 1 publish for 40 ms.
-            sock.setsockopt(6, getattr(socket, "TCP_NODELAY", 1), 1)
-        except (OSError, AttributeError):
-            pass  # a port without the option
+        at_once(sock, 1)
         try:
             sock.connect(where[-1])
         except OSError as e:
@@ -47,6 +43,15 @@ def start(where):
         sock.close()
         raise
     return sock
+
+
+def at_once(sock, on):
+    """on=1: what is written to this TCP socket leaves at once: one write a packet, and Nagle's algorithm would hold a
+    QoS 1 publish for 40 ms. 0: a small packet waits until the other side has confirmed the last (RFC 896)."""
+    try:
+        sock.setsockopt(6, getattr(socket, "TCP_NODELAY", 1), on)
+    except (OSError, AttributeError):
+        pass  # a port without the option
 
 
 def connected(sock, poll):
