@@ -72,3 +72,24 @@ class Publisher:
             e.prepared_flags = self._retain
             e.prepared_at = i
         return True
+
+
+class Lasting:
+    """A Publisher over any number of connections: what robust's client.publisher() makes. ended: the exceptions that
+    say that the connection is gone."""
+
+    def __init__(self, client, inner, ended):
+        self._client = client
+        self._inner = inner
+        self._ended = ended
+
+    def publish(self, msg):
+        """Publish `msg`, as client.publish() does."""
+        client = self._client
+        inner = self._inner
+        try:
+            if client.sock is not None and not client._outbox:  # what waits there goes first
+                return inner.publish(msg)
+        except self._ended as x:
+            client._lost(x)
+        return client.publish(inner._topic, msg, inner._retain, inner._qos, inner._props)

@@ -24,25 +24,6 @@ _ENDED = (OSError, PeerError, AuthError)
 _SLICE = const(50)  # ms between two calls of on_wait()
 
 
-class Publisher:
-    """Made by client.publisher(): publisher.Publisher, over any number of connections."""
-
-    def __init__(self, client, inner):
-        self._client = client
-        self._inner = inner
-
-    def publish(self, msg):
-        """Publish `msg`, as client.publish() does."""
-        client = self._client
-        inner = self._inner
-        try:
-            if client.sock is not None and not client._outbox:  # what waits there goes first
-                return inner.publish(msg)
-        except _ENDED as x:
-            client._lost(x)
-        return client.publish(inner._topic, msg, inner._retain, inner._qos, inner._props)
-
-
 class MQTTClient(Simple):
     """Takes simple.MQTTClient's arguments, and these. server: also a list of hosts and of (host, port), to be tried
     in turn. backoff: a retry.Backoff; None: from DELAY s to a minute, after a refusal from one minute to an hour.
@@ -192,7 +173,9 @@ class MQTTClient(Simple):
 
     def publisher(self, topic, qos=0, retain=False, props=None):
         """As simple.MQTTClient's; its publish(msg) works over any number of connections, and by the outbox."""
-        return Publisher(self, super().publisher(topic, qos, retain, props))
+        from .publisher import Lasting
+
+        return Lasting(self, super().publisher(topic, qos, retain, props), _ENDED)
 
     def wait_msg(self):
         """As simple.MQTTClient's, over any number of connections."""
