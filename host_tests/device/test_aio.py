@@ -528,7 +528,7 @@ def test_arguments(broker_host, plain_port):
             await c.publish("a", b"still there", qos=1)
 
     assert run(main) == []
-    assert "umqtt5.simple" not in sys.modules
+    assert "umqtt5.simple" not in sys.modules and "umqtt5.driver" not in sys.modules
 
 
 def test_a_slow_program_hears_of_no_unfinished_business(broker_host, plain_port):

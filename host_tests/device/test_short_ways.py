@@ -120,7 +120,7 @@ def published(seed, short):
 
 def again_or_publish(w, topic, msg, retain, qos, props):
     """As MQTTClient.publish() does it."""
-    from umqtt5.simple import repeat
+    from umqtt5.driver import repeat
 
     e = w.e
     if topic is e.prepared and not props and e.prepared_flags == qos << 1 | (1 if retain else 0):

@@ -125,11 +125,7 @@ class Engine(Login):
     put_publish = Login.put_publish
     may_publish = may_publish
     wrote = Login.wrote
-    next = Login.next
-    _put_props = Login._put_props
-    _outgoing_alias = Login._outgoing_alias
     _ack = Login._ack
-    timer = Login.timer
 
     # --- packets in: each function gets the length of rx[:n]
 

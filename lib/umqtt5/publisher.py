@@ -6,9 +6,9 @@ Loaded with the first client.publisher().
 from micropython import const
 
 from .codec import put_data, put_vbi, vbi_size
+from .driver import repeat
 from .errors import wrong
 from .reader import UP
-from .simple import repeat
 
 # Texts of errors: see texts.py.
 _QOS = const(26)

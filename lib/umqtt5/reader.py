@@ -65,7 +65,7 @@ class Reader(Packets):
         self.timeout = timeout  # ms
         self.keepalive = 0  # s
         self.state = CLOSED
-        self.driver = self.turn = None  # the blocking one, and its pull(); nothing here uses them, see simple.py
+        self.driver = self.turn = None  # the blocking one, and its pull(); nothing here uses them, see driver.py
         self.in_handler = False
         self.handler_raised = False  # see broke()
         # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the

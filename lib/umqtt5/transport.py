@@ -11,7 +11,7 @@ import select
 import socket
 import sys
 
-_TLS = const("TLS handshake")  # as in simple.py
+_TLS = const("TLS handshake")  # as in driver.py
 
 POLLIN = select.POLLIN
 POLLOUT = select.POLLOUT
