@@ -49,8 +49,10 @@ def constants(tree, where):
 
 def first_arguments(tree, names):
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names and node.args:
-            yield node.func.id, node.args[0]
+        if isinstance(node, ast.Call) and node.args:
+            name = getattr(node.func, "id", getattr(node.func, "attr", None))  # wrong(...) or errors.wrong(...)
+            if name in names:
+                yield name, node.args[0]
 
 
 def literal(node):

@@ -8,7 +8,7 @@ from tools import frames, mpy
 HOT = {
     "driver": (  # pull() is a generator: its frame is made once, on the heap
         "repeat",
-        "write",
+        "write_out",
         "Driver._room",
         "Driver._answer",
         "Driver._finish",

@@ -139,7 +139,7 @@ def repeat(e, msg):
     return e.session.last % len(e.session.state) if e.prepared_flags & 6 else -1
 
 
-def write(e):
+def write_out(e):
     """One write of what is due. False where the stream took nothing."""
     try:
         n = e.driver.sock.write(e.out, e.off, e.left)
@@ -165,7 +165,9 @@ class Driver:
             self._doing = "connecting to %s:%d" % (host, port)
             try:
                 self.sock = start(address)
-                self._register()
+                self._poll = poller()
+                self._poll.register(self.sock, POLLOUT)
+                self._events = POLLOUT
                 while not connected(self.sock, self._poll):
                     self._wait(POLLOUT, deadline)
                 break
@@ -184,13 +186,8 @@ class Driver:
             self._together = -1
             self._poll.unregister(self.sock)
             self.sock = secure(self.sock, tls)
-            self._register()
+            self._poll.register(self.sock, self._events)
         self._listen()
-
-    def _register(self):
-        self._poll = poller()
-        self._poll.register(self.sock, POLLOUT)
-        self._events = POLLOUT
 
     def _listen(self, ahead=-1, more=-1):
         """Begin to read; or go on, behind an exception of a handler's."""
@@ -276,7 +273,7 @@ class Driver:
             self._together = 0
             at_once(self.sock, 1)
         while e.left or (e.pending and e.next()):
-            if not write(e):
+            if not write_out(e):
                 if deadline is None:
                     deadline = self._deadline()
                 self._wait_or_abort(POLLOUT, deadline)

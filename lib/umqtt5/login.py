@@ -8,9 +8,10 @@ from micropython import const
 
 from errno import ENOTCONN
 
+import umqtt5.errors as errors
+
 from .codec import data, find, kind, properties, put_data, put_vbi, skip, text, u16, u32, vbi, vbi_size
-from .errors import AuthError, Disconnected, MalformedPacket, ProtocolError, Refused, wrong
-from .reader import CONNECTING, UP, Reader
+from .reader import Reader
 
 # Texts of errors: see texts.py.
 _LARGE_DATA = const(24)
@@ -38,6 +39,8 @@ _DISCONNECT_REASONS = const(
     b"\xa0\xa1\xa2"
 )
 
+_CONNECTING = const(1)  # as in reader.py
+_UP = const(2)  # as in reader.py
 _PUBCOMP = const(3)  # as in session.py
 _ANEW = const(8)  # in Session.flags
 
@@ -49,7 +52,7 @@ def _property(ident, value):
     if isinstance(value, int):
         return bytes((ident,)) + value.to_bytes(2 if kind(ident) == 2 else 4, "big")
     if len(value) > 65535:
-        raise wrong(_LARGE_DATA)
+        raise errors.wrong(_LARGE_DATA)
     return bytes((ident, len(value) >> 8, len(value) & 0xFF)) + value
 
 
@@ -60,7 +63,7 @@ class Terms:
     def __init__(self, client_id, user, password, keepalive, mechanism):
         if mechanism:
             if password is not None:
-                raise wrong(_PASSWORD)
+                raise errors.wrong(_PASSWORD)
             if user is None:
                 # EMQX's rules look at the MQTT User Name, not at the mechanism's.
                 user = getattr(mechanism, "user", None)
@@ -83,6 +86,25 @@ class Terms:
         return -1 if i < 0 else self.props[i]
 
 
+def _session_gone(e):
+    """The broker has no session of ours: what was in flight is sent anew, or told as "unsent"."""
+    s = e.session
+    s.forget_received()
+    i = s.oldest(65536)
+    while i >= 0:
+        age = s.age(i)
+        if s.state[i] == _PUBCOMP:
+            # The broker has it, and may have passed it on: never sent anew (4.3.3).
+            e.tell("unconfirmed", s.topic[i])
+            s.answered(i, 0)
+        elif e.terms.republish:
+            s.flags[i] |= _ANEW
+        else:
+            e.tell("unsent", (s.topic[i], s.msg[i]))
+            s.answered(i, 0)
+        i = s.oldest(age)
+
+
 class Login(Reader):
     """The engine from CONNECT to CONNACK."""
 
@@ -91,7 +113,7 @@ class Login(Reader):
         terms = self.terms
         self.reset()
         terms.clean = clean_session
-        self.state = CONNECTING
+        self.state = _CONNECTING
         self.keepalive = terms.keepalive
         self.max_out = _LARGEST  # as large as a packet can be, until CONNACK tells
         self.pinged = None
@@ -149,10 +171,6 @@ class Login(Reader):
             props += _property(0x15, method)
             if auth_data is not None:
                 props += _property(0x16, auth_data)
-        self.put_connect(terms, props)
-
-    def put_connect(self, terms, props):
-        """CONNECT (3.1). terms: login.Terms; props: what stands for its properties."""
         n = 12 + vbi_size(len(props)) + len(props) + len(terms.client_id)
         flags = 0x02 if terms.clean else 0
         will = terms.will
@@ -203,7 +221,7 @@ class Login(Reader):
     def set_will(self, topic, msg, retain, qos, props):
         """The will of the next CONNECT (3.1.2.5)."""
         if not 0 <= qos <= 2:
-            raise wrong(_QOS)
+            raise errors.wrong(_QOS)
         msg = msg.encode() if isinstance(msg, str) else bytes(msg)
         flags = 0x04 | qos << 3 | (0x20 if retain else 0)
         self.terms.will = (flags, self.properties(props, 0), self.topic(topic), msg)
@@ -211,30 +229,30 @@ class Login(Reader):
     # --- the broker's answers
 
     def _connack(self, n):  # 3.2
-        if self.state == UP and not self.exchange:
-            raise ProtocolError(_CONNACK_AGAIN)
+        if self.state == _UP and not self.exchange:
+            raise errors.ProtocolError(_CONNACK_AGAIN)
         rx = self.rx
         if n == 2 and rx[1]:
             # The answer of a broker that knows only MQTT 3.1.1
             self.parting = 0
-            raise Refused(_MQTT_311, 0x84)
+            raise errors.Refused(_MQTT_311, 0x84)
         if n < 3 or rx[0] > 1:
-            raise MalformedPacket("CONNACK")
+            raise errors.MalformedPacket("CONNACK")
         if properties(rx, 2, n, 2) != n:
-            raise MalformedPacket(_CONNACK_BEHIND)
+            raise errors.MalformedPacket(_CONNACK_BEHIND)
         reason = rx[1]
         at = 2 + vbi_size(vbi(rx, 2, n))
         if reason and reason not in _CONNACK_REASONS:
-            raise ProtocolError((_CONNACK_REASON, reason))
+            raise errors.ProtocolError((_CONNACK_REASON, reason))
         if reason:
             raise self._refusal("CONNACK", reason, at, n)
-        if self.left and self.state != UP:
-            raise ProtocolError(_CONNACK_EARLY)
+        if self.left and self.state != _UP:
+            raise errors.ProtocolError(_CONNACK_EARLY)
         if self.exchange:
             self.exchange.connack(n)
         else:
             if find(rx, at, n, 0x15) >= 0 or find(rx, at, n, 0x16) >= 0:  # [MQTT-4.12.0-6]
-                raise ProtocolError(_CONNACK_AUTH)
+                raise errors.ProtocolError(_CONNACK_AUTH)
             self.accept(n)
         return 0
 
@@ -244,15 +262,15 @@ class Login(Reader):
         at = 2 + vbi_size(vbi(rx, 2, n))
         terms = self.terms
         if rx[0] and terms.clean:  # 3.2.2.1.1
-            raise ProtocolError(_SESSION_PRESENT)
+            raise errors.ProtocolError(_SESSION_PRESENT)
         i = find(rx, at, n, 0x12)
         if i < 0 and not terms.client_id:
-            raise ProtocolError(_NO_CLIENT_ID)  # [MQTT-3.2.2-16]
+            raise errors.ProtocolError(_NO_CLIENT_ID)  # [MQTT-3.2.2-16]
         if find(rx, at, n, 0x1A) >= 0 and terms.said(0x19) != 1:
-            raise ProtocolError(_RESPONSE_INFORMATION)  # [MQTT-3.1.2-28]
+            raise errors.ProtocolError(_RESPONSE_INFORMATION)  # [MQTT-3.1.2-28]
         if not rx[0]:
             self.session.known = 1
-            self._session_gone()
+            _session_gone(self)
         if i >= 0:
             terms.client_id = data(rx, i)
         if self.session.store:
@@ -281,29 +299,11 @@ class Login(Reader):
         if self.session.sending:
             self.resend = 65536  # from the oldest on (4.4)
             self.pending = True
-        self.state = UP
+        self.state = _UP
         if not terms.max_packet:
             self.quick = min(127, len(rx) - 2)  # with the next header
         # What tx holds for simple.repeat(): with one byte of remaining length.
         self.prepared_most = min(129, len(self.tx), self.max_out)
-
-    def _session_gone(self):
-        """The broker has no session of ours: what was in flight is sent anew, or told as "unsent"."""
-        s = self.session
-        s.forget_received()
-        i = s.oldest(65536)
-        while i >= 0:
-            age = s.age(i)
-            if s.state[i] == _PUBCOMP:
-                # The broker has it, and may have passed it on: never sent anew (4.3.3).
-                self.tell("unconfirmed", s.topic[i])
-                s.answered(i, 0)
-            elif self.terms.republish:
-                s.flags[i] |= _ANEW
-            else:
-                self.tell("unsent", (s.topic[i], s.msg[i]))
-                s.answered(i, 0)
-            i = s.oldest(age)
 
     def granted(self, ident, value):
         """A number in the last CONNACK's properties; `value` where it is not there."""
@@ -316,7 +316,7 @@ class Login(Reader):
 
     def _auth(self, n):  # 3.15
         if not self.exchange:
-            raise ProtocolError(_AUTH_UNASKED)
+            raise errors.ProtocolError(_AUTH_UNASKED)
         self.exchange.auth(n)
         return 0
 
@@ -325,12 +325,12 @@ class Login(Reader):
         at = n
         if n > 1:
             if properties(self.rx, 1, n, 14) != n:
-                raise MalformedPacket("DISCONNECT")
+                raise errors.MalformedPacket("DISCONNECT")
             at = 1 + vbi_size(vbi(self.rx, 1, n))
             if find(self.rx, at, n, 0x11) >= 0:  # [MQTT-3.14.2-2]
-                raise ProtocolError(_DISCONNECT_EXPIRY)
+                raise errors.ProtocolError(_DISCONNECT_EXPIRY)
         if reason not in _DISCONNECT_REASONS:
-            raise ProtocolError((_DISCONNECT_REASON, reason))
+            raise errors.ProtocolError((_DISCONNECT_REASON, reason))
         raise self._refusal("DISCONNECT", reason, at, n)
 
     def _refusal(self, packet, reason, at, n):
@@ -341,12 +341,12 @@ class Login(Reader):
         x = self.exchange
         if reason == 0x86 or reason == 0x87 or reason == 0x8C or (x and x.again and x.refused(reason)):
             mechanism = self.terms.mechanism
-            error = AuthError(packet, reason, said, mechanism and mechanism.name)
+            error = errors.AuthError(packet, reason, said, mechanism and mechanism.name)
             error.step = (3 if x.again else x.step) if x else 0
         elif packet == "DISCONNECT":
-            error = Disconnected(reason, said)
+            error = errors.Disconnected(reason, said)
         else:
-            error = Refused(packet, reason, said)
+            error = errors.Refused(packet, reason, said)
         error.props = bytes(self.rx[at:n])
         i = find(self.rx, at, n, 0x1C)
         if i >= 0:
@@ -359,8 +359,8 @@ class Login(Reader):
         """[MQTT-3.1.2-29]: asked for no problem information, the server sends none but in PUBLISH, CONNACK and
         DISCONNECT."""
         if self.terms.said(0x17) == 0 and (find(self.rx, at, n, 0x1F) >= 0 or find(self.rx, at, n, 0x26) >= 0):
-            raise ProtocolError(_PROBLEM_INFORMATION)
+            raise errors.ProtocolError(_PROBLEM_INFORMATION)
 
     def _ready_for_use(self):
-        if self.state != UP:
+        if self.state != _UP:
             raise OSError(ENOTCONN, "not connected")

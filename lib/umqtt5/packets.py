@@ -8,9 +8,10 @@ Nothing here knows sockets, nor what the broker answers.
 
 from micropython import const
 
+import umqtt5.errors as errors
+
 from .codec import check, find, put_vbi, text, vbi_size
 from .codec import topic as topic_name
-from .errors import PeerError, ResourceError, wrong
 
 # Texts of errors: see texts.py.
 _TOO_LARGE = const(48)
@@ -56,11 +57,6 @@ def again(e, msg):
     return i
 
 
-def may_publish(e):
-    """True where a PUBLISH with QoS > 0 may go out now (4.9), behind those to be resent (4.6)."""
-    return e.quota > 0 and e.session.sending < e.session.size and e.resend == _NO_RESEND
-
-
 class Packets:
     """The outgoing half of the engine. Owns `tx`; refers to the session."""
 
@@ -90,7 +86,7 @@ class Packets:
 
     def reset(self):
         """Before a new connection: nothing to write."""
-        PeerError.latest = 0  # of a Server Reference that was none
+        errors.PeerError.latest = 0  # of a Server Reference that was none
         self.out = self.tx
         self.off = self.left = 0
         self.tail = None  # the payload that did not fit: written after `out`, from the caller's own bytes
@@ -161,7 +157,7 @@ class Packets:
         """Start a packet of remaining length n: the index where its variable header goes."""
         size = 1 + vbi_size(n) + n
         if size > self.max_out:
-            raise wrong((_TOO_LARGE, size, self.max_out))
+            raise errors.wrong((_TOO_LARGE, size, self.max_out))
         self.out = self.tx if size <= len(self.tx) else bytearray(size)
         self.out[0] = header
         self._ready(size)
@@ -232,14 +228,14 @@ class Packets:
             props = encode(**props)
         try:
             check(props, 0, len(props), packet)
-        except PeerError as e:
-            PeerError.latest = 0  # the caller's mistake
-            raise wrong(e.args[0], ValueError, "props: ")
+        except errors.PeerError as e:
+            errors.PeerError.latest = 0  # the caller's mistake
+            raise errors.wrong(e.args[0], ValueError, "props: ")
         if packet == 3:
             # [MQTT-3.3.4-6]; aliases are given by themselves, and two hands would mix them up
             for ident in (0x0B, 0x23):
                 if find(props, 0, len(props), ident) >= 0:
-                    raise wrong((_NOT_IN_PUBLISH, ident))
+                    raise errors.wrong((_NOT_IN_PUBLISH, ident))
         if type(props) is bytes and packet == 3:
             self.props_ok = props
         return props
@@ -250,7 +246,7 @@ class Packets:
             return topic
         checked = text(topic, "topic")
         if not topic_name(checked, 0, len(checked)):
-            raise wrong(_TOPIC)
+            raise errors.wrong(_TOPIC)
         if topic is checked:  # it was bytes, which do not change
             self.topics_ok.pop()
             self.topics_ok.insert(0, topic)
@@ -303,9 +299,9 @@ class Packets:
         n = i + len(self.out_msg)
         at = 2 if n < 128 else 1 + vbi_size(n)
         if at + n > self.max_out:
-            raise wrong((_LARGE_PUBLISH, at + n, self.max_out))
+            raise errors.wrong((_LARGE_PUBLISH, at + n, self.max_out))
         if at + i > len(tx):
-            raise ResourceError((_NEEDS_TX, at + i))
+            raise errors.ResourceError((_NEEDS_TX, at + i))
         tx[0] = 0x30 | self.out_flags
         if n < 128:
             tx[1] = n
@@ -407,7 +403,7 @@ class Packets:
         """A PUBLISH with QoS > 0: the slot that waits for its answer. ResourceError where the table, or the broker's
         Receive Maximum, has no room now."""
         i = -1
-        if may_publish(self):
+        if self.may_publish():
             i = self.session.take(_PUBACK if self.out_flags & 2 else _PUBREC)
         if i < 0:
             self._no_room()
@@ -423,7 +419,7 @@ class Packets:
         return i
 
     def _no_room(self):
-        raise ResourceError((_IN_FLIGHT, self.session.size, self.granted(0x21, 65535)))
+        raise errors.ResourceError((_IN_FLIGHT, self.session.size, self.granted(0x21, 65535)))
 
     def put_disconnect(self, reason, props=b""):
         """DISCONNECT (3.14). Nothing else goes out after it [MQTT-3.14.4-2]."""

@@ -16,10 +16,10 @@ After the login nothing here allocates, but where a docstring says so.
 
 from micropython import const
 
+import umqtt5.errors as errors
+
 from .codec import find, properties, vbi, vbi_size
-from .errors import MalformedPacket, ProtocolError, ResourceError, wrong
 from .login import Login, Terms
-from .packets import may_publish
 from .session import Session
 
 # Texts of errors: see texts.py.
@@ -45,6 +45,7 @@ _PUBREC = const(2)  # as in session.py
 _PUBCOMP = const(3)  # as in session.py
 _DONE = const(6)  # as in session.py
 _ACKS = const(8)  # as in packets.py
+_NO_RESEND = const(-1)  # as in packets.py
 
 # The reasons that a server may give (3.4.2.1, 3.5.2.1; 3.6.2.1, 3.7.2.1).
 _PUB_REASONS = const(b"\x00\x10\x80\x83\x87\x90\x91\x97\x99")
@@ -80,18 +81,18 @@ class Engine(Login):
         store=None,
     ):
         if not 0 <= keepalive <= 65535:
-            raise wrong(_KEEPALIVE)
+            raise errors.wrong(_KEEPALIVE)
         if not 1 <= receive_maximum <= 1000 or not 0 <= topic_alias_maximum <= 1000:
-            raise wrong(_MAXIMA)
+            raise errors.wrong(_MAXIMA)
         if tx_size < 32 or rx_size < 64:
-            raise wrong(_BUFFERS)
+            raise errors.wrong(_BUFFERS)
         if max_packet is not None and not 1 <= max_packet <= 0xFFFFFFFF:
-            raise wrong(_MAX_PACKET)
+            raise errors.wrong(_MAX_PACKET)
         if session_expiry is not None and not 0 <= session_expiry <= 0xFFFFFFFF:
-            raise wrong(_SESSION_EXPIRY)
+            raise errors.wrong(_SESSION_EXPIRY)
         if reauth_every and (not auth or not 1 <= reauth_every <= 432000):
             # The clock of a board compares spans of up to 6.2 days.
-            raise wrong(_REAUTH_EVERY)
+            raise errors.wrong(_REAUTH_EVERY)
         if store:
             session = store.session(receive_maximum)
             client_id = client_id or store.client_id
@@ -108,7 +109,7 @@ class Engine(Login):
         terms.props = self.properties(props, 1)
         for ident in (0x11, 0x15, 0x16, 0x21, 0x22, 0x27):
             if find(terms.props, 0, len(terms.props), ident) >= 0:
-                raise wrong((_OWN_ARGUMENT, ident))
+                raise errors.wrong((_OWN_ARGUMENT, ident))
         if ack_props:
             self.ack_props = [b""] * _ACKS + [self.properties(ack_props, 4)]
         self.on_event = on_event
@@ -123,7 +124,6 @@ class Engine(Login):
     # What runs for each message is found in this table, the first that is searched, not in the third or fourth.
     start_publish = Login.start_publish
     put_publish = Login.put_publish
-    may_publish = may_publish
     wrote = Login.wrote
     _ack = Login._ack
 
@@ -152,7 +152,7 @@ class Engine(Login):
 
     def _pingresp(self, n):  # 3.13
         if n:
-            raise MalformedPacket("PINGRESP")
+            raise errors.MalformedPacket("PINGRESP")
         self.pinged = None
         return 0
 
@@ -167,11 +167,11 @@ class Engine(Login):
         pid = self._pid(0, n)
         reason = rx[2] if n > 2 else 0
         if reason not in (_PUB_REASONS if packet < 6 else _REL_REASONS):
-            raise ProtocolError((_WRONG_REASON, reason, packet))
+            raise errors.ProtocolError((_WRONG_REASON, reason, packet))
         self.answer_props = b""
         if n > 3:
             if properties(rx, 3, n, packet) != n:
-                raise MalformedPacket(_BEHIND)
+                raise errors.MalformedPacket(_BEHIND)
             self._keep_props(3, n)
         return reason << 16 | pid
 
@@ -231,6 +231,10 @@ class Engine(Login):
 
     # --- what the application does, through a driver
 
+    def may_publish(self):
+        """True where a PUBLISH with QoS > 0 may go out now (4.9), behind those to be resent (4.6)."""
+        return self.quota > 0 and self.session.sending < self.session.size and self.resend == _NO_RESEND
+
     def publish(self):
         """Build the PUBLISH that the driver has put into out_topic, out_msg (str or bytes), out_props (None, bytes,
         dict) and out_flags (qos << 1 | retain): the slot that waits for its acknowledgement, -1 at QoS 0. ValueError
@@ -239,9 +243,9 @@ class Engine(Login):
             self._ready_for_use()
         if self.out_flags:
             if not 0 <= self.out_flags >> 1 <= self.max_qos:  # [MQTT-3.2.2-11]
-                raise wrong((_QOS_ABOVE, self.out_flags >> 1, self.max_qos))
+                raise errors.wrong((_QOS_ABOVE, self.out_flags >> 1, self.max_qos))
             if self.out_flags & 1 and not self.retain_available:  # [MQTT-3.2.2-14]
-                raise wrong(_NO_RETAIN)
+                raise errors.wrong(_NO_RETAIN)
         if type(self.out_topic) is not bytes or self.out_topic not in self.topics_ok:
             self.out_topic = self.topic(self.out_topic)
         if type(self.out_msg) is not bytes and isinstance(self.out_msg, str):
@@ -260,7 +264,7 @@ class Engine(Login):
         s = self.session
         i = s.take(state)
         if i < 0:
-            raise ResourceError((_TOO_MANY_REQUESTS, s.size))
+            raise errors.ResourceError((_TOO_MANY_REQUESTS, s.size))
         try:
             put_request(self, header, s.pid[i], filter, props, options)
         except Exception:
@@ -277,17 +281,17 @@ class Engine(Login):
         CONNECT's. Allocates."""
         self._ready_for_use()
         if reason not in _OUR_DISCONNECTS:
-            raise wrong((_NOT_A_CLIENTS, reason))
+            raise errors.wrong((_NOT_A_CLIENTS, reason))
         props = self.properties(props, 14)
         if find(props, 0, len(props), 0x1C) >= 0:
-            raise wrong(_REFERENCE)
+            raise errors.wrong(_REFERENCE)
         if session_expiry is not None:
             from .props import encode
 
             props = self.properties(props + encode(session_expiry_interval=session_expiry), 14)
         i = find(props, 0, len(props), 0x11)
         if i >= 0 and props[i : i + 4] != b"\0\0\0\0" and not self.terms.expiry:  # [MQTT-3.1.2-23], 3.14.2.2.2
-            raise wrong(_EXPIRY_0)
+            raise errors.wrong(_EXPIRY_0)
         self.put_disconnect(reason, props)
 
 

@@ -1,7 +1,8 @@
 """Bytes in: cuts the stream into packets, in place, and keeps the connection's time.
 
-A packet is read exactly: two bytes of fixed header, further bytes of its length, then its body to rx[0]. So nothing
-is ever moved or copied, but for a body that comes in pieces. What a packet means is not known here.
+A packet is read exactly: two bytes of fixed header, further bytes of its length, then its body to rx[0] (driver.py
+reads the next header with it). So nothing is ever moved or copied, but for a body that comes in pieces. What a packet
+means is not known here.
 """
 
 from micropython import const
@@ -37,7 +38,7 @@ _DRAIN = const(3)
 
 _PING = const(34)  # as in packets.py
 
-_SCRATCH = const(64)
+_SCRATCH = const(32)
 _VIEWS = const(4)
 _NEVER = const(0x1FFFFFFF)  # ms; longer than any interval of MQTT's, and no more than a small integer
 
@@ -270,13 +271,6 @@ class Reader(Packets):
         self.part = _BODY
         self.have = 0
         return self._go_on()
-
-    def _drain(self):
-        """Of a PUBLISH larger than rx the start has come: read the rest, and keep nothing of it."""
-        self.part = _DRAIN
-        self.into = self.rx
-        self.have = len(self.rx)
-        self.need = min(self.size - self.have, self.have)
 
     def _pid(self, i, n):
         if i + 2 > n:

@@ -361,13 +361,13 @@ def _early_publish(e, n):
     session; till then its packet identifier is in use at the server, and so it counts against our Receive Maximum
     (4.9). Its identifier is not remembered: when it comes again, it is new. An alias that it sets holds, or later
     messages would refer to nothing."""
-    from .receive import owe, parse
+    from .receive import drain, owe, parse
 
     if parse(e, n):
         owe(e, 1)
     e.exchange.missed += 1
     if e.size > n:
-        e._drain()
+        drain(e)
     return 0
 
 

@@ -21,6 +21,8 @@ _ALIAS_NEW = const(82)
 _NEEDS_RX_START = const(83)
 _TOO_MANY = const(84)
 
+_DRAIN = const(3)  # as in reader.py
+
 
 def begin(e):
     """Let the engine `e` receive messages. Allocates."""
@@ -195,9 +197,17 @@ def _oversized(e, qos, pid):
             e.session.receive(pid)
         e._ack(0x50, 0, pid)
     e.session.oversized += 1
-    e._drain()
+    drain(e)
     e.tell_inside("oversized", e.size)
     return 0
+
+
+def drain(e):
+    """Of a PUBLISH larger than rx the start has come: read the rest, and keep nothing of it."""
+    e.part = _DRAIN
+    e.into = e.rx
+    e.have = len(e.rx)
+    e.need = min(e.size - e.have, e.have)
 
 
 def place(s, pid):

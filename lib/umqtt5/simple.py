@@ -7,10 +7,9 @@ from micropython import const
 
 from time import ticks_ms
 
-from .driver import Driver, repeat, write
+from .driver import Driver, repeat, write_out
 from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for it, at umqtt's place
 from .errors import Refused, wrong
-from .packets import may_publish
 from .protocol import Engine
 from .transport import POLLIN, at_once
 
@@ -154,7 +153,7 @@ class MQTTClient(Driver):
                 self._flush(None)
             if self._engine.held:
                 self._unheld()
-            if qos and not may_publish(self._engine):
+            if qos and not self._engine.may_publish():
                 self._room()
             self._engine.out_topic = topic
             self._engine.out_msg = msg
@@ -221,7 +220,7 @@ class MQTTClient(Driver):
                 if not self._together:
                     self._together = 1
                     at_once(self.sock, 0)
-                write(e)
+                write_out(e)
             if e.left or e.pending:
                 self._flush(None)
         return op
