@@ -17,6 +17,7 @@ HOT = {
         "Driver._sleep",
         "Driver._receive",
         "Driver._flush",
+        "Driver._wait_together",
     ),
     "simple": ("MQTTClient.publish", "MQTTClient.wait_msg", "MQTTClient.check_msg"),
     "publisher": ("Publisher.publish",),
@@ -30,6 +31,7 @@ HOT = {
     "reader": ("Reader.timer",),
     "receive": ("publish", "_publish1", "_publish_any", "_publish2", "pubrel", "_hand", "_dispatch"),
     "protocol": ("Engine.publish", "Engine._puback", "Engine._pubrec", "Engine._pubcomp", "Engine._answer"),
+    "transport": ("at_once",),
     "session": ("Session.answered", "Session.release", "Session.take"),
 }
 

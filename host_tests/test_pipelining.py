@@ -258,3 +258,47 @@ def test_a_pipeline_against_mosquitto(broker, qos):
         board.run(code, topic=topic, qos=qos)
         got = [m["payload"] for m in witness.messages(200)]
     assert got == [str(i) for i in range(200)]
+
+
+WATCHED = """
+import select
+class Watched:
+    def __init__(self, sock):
+        self.sock = sock
+        self.write = sock.write
+        self.close = sock.close
+    def setsockopt(self, *option):
+        log.append(option[2])
+        self.sock.setsockopt(*option)
+c.connect()
+sock = c.sock
+c._events = select.POLLIN  # nothing else is waited for: the poll object goes on with the stream itself
+c._poll.modify(sock, select.POLLIN)
+c.sock = Watched(sock)
+c.wait_msg()
+"""
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_acknowledgements_may_wait_for_others_in_the_stack(gone):
+    """Until something else goes out. But no option is set on a stream that was reset: MicroPython's lwIP (RP2040) has
+    no control block for it any more, and does not look whether there is one."""
+
+    def script(conn):
+        conn.send(wire.publish("t", b"", 1, 7))
+        assert conn.expect(PUBACK).pid == 7
+        if gone:
+            conn.reset()
+        else:
+            assert conn.expect(PUBLISH).payload == b"x"
+
+    with Server(login(script)) as server, Board(server.port) as board:
+        board.run(WATCHED)
+        if gone:
+            board.run("p = select.poll(); p.register(sock, select.POLLIN); assert p.poll(5000)")
+            assert board.error("c.publish('t', b'x')").type == "OSError"
+        else:
+            board.run("c.publish('t', b'x')")
+        assert board.log()[1:] == ((0,) if gone else (0, 1))
+        board.run("c.disconnect()")
+        server.finish()

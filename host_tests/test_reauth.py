@@ -13,6 +13,7 @@ from harness.reauth import (
     after_login,
     begun,
     between,
+    forged,
     honest_again,
     proof,
     rounds,
@@ -22,7 +23,7 @@ from harness.reauth import (
     with_pings,
 )
 from harness.remote import Board
-from harness.scripts import Server
+from harness.scripts import Server, subscribed
 from harness.wire import PUBACK, PUBLISH
 
 PORTS = ["port", "gsasl_port"]
@@ -314,3 +315,39 @@ def test_not_without_auth(broker):
         assert board.error("c.reauthenticate()").type == "ValueError"
         board.run("c.publish('t', b'm', qos=1); c.disconnect()")
         assert board.error("c.reauthenticate()").type == "OSError"
+
+
+def test_what_has_come_is_read_before_the_time_is_looked_at(broker):
+    """PINGRESP lies there, and the application, which slept, has not read it."""
+    with Board() as board:
+        connect(board, broker.port, "slept")
+        board.run(
+            """
+            import select, time
+            c.ping()
+            there = select.poll()
+            there.register(c.sock, select.POLLIN)
+            assert there.poll(5000)
+            c._engine.pinged = time.ticks_add(c._engine.pinged, -60000)
+            c.reauthenticate()
+            c.publish("t", b"m", qos=1)
+            c.disconnect()
+            """
+        )
+
+
+def test_one_that_fails_while_a_request_waits():
+    """By the timer: the error of request() is its own, and the connection is closed."""
+
+    def then(conn):
+        subscribed(conn)
+        conn.expect(PUBLISH)
+        forged(conn)
+
+    with scripted(then, after_login(GOOD, lambda conn: conn.serve())) as server, Board() as board:
+        connect(board, server.port, "asking", reauth_every=1)
+        assert board.error("c.request('t', b'')").type == "NotProven"
+        assert board.get("c.sock is None")
+        board.run("c.connect(); c.publish('t', b'm', qos=1); c.disconnect()")
+        first, _ = server.finish()
+        assert first.ended == "fin" and first.names()[-1] == "DISCONNECT"

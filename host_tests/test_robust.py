@@ -154,6 +154,33 @@ def test_a_handlers_own_error(board):
         server.finish()
 
 
+def test_flush_in_a_handler(board):
+    """It would wait there."""
+
+    def serve(conn):
+        p = conn.expect(PUBLISH)
+        conn.send(publish("t", b"x"), ack(PUBACK, p.pid))
+        conn.expect(DISCONNECT)
+
+    code = """
+        make()
+        def flushing(topic, msg):
+            try:
+                c.flush()
+            except RuntimeError as e:
+                log.append(str(e))
+        c.set_callback(flushing)
+        c.connect()
+        c.publish("t", b"1", qos=1)
+        log.pop(0)  # "connected"
+        c.disconnect()
+        """
+    with Server(login(serve)) as server:
+        board.run(code, port=server.port)
+        server.finish()
+    assert board.log() == ("not inside a message handler",)
+
+
 def test_debug_and_log(board):
     code = """
         make()

@@ -477,3 +477,9 @@ def test_on_event_is_told_inside_a_packet_as_a_handler_is_called():
     w.e.session.release(w.publish(b"t", b"1", qos=1))
     w.feed(packet(0x40, bytes((w.e.session.last >> 8, w.e.session.last & 255)) + b"\x87"))
     assert inside == [("oversized", True), ("refused", True)] and not w.e.in_handler
+    for qos in (1, 2):
+        w.e.session.release(w.publish(b"t", b"1", qos=qos))
+    w.feed(packet(0x50, bytes((w.e.session.last >> 8, w.e.session.last & 255))))
+    w.e.closed()
+    w.up(clean=False)  # the session is gone
+    assert sorted(inside[2:]) == [("unconfirmed", True), ("unsent", True)]

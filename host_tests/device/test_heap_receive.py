@@ -136,7 +136,9 @@ def test_packets_that_come_and_go_in_pieces(broker_host, plain_port):
         c._poll.modify(sock, select.POLLIN)
         for n in (1, 3, 50, 100, 300):
             c.sock = Sips(sock, n)
+            c._listen()
             for step in RECEIVING + (publish_qos1, publish_qos2, publish_long):
                 locked(step, c, 3)
         c.sock = sock
+        c._listen()
         c.disconnect()

@@ -1,7 +1,7 @@
 # The short ways of a message that looks like the one before, and of a publish that does: whatever comes, or is
 # published, the outcome is that of the long way.
 # runs under CPython too
-from umqtt5.reader import UP
+from umqtt5.reader import FAILED, UP
 from umqtt5.session import DONE
 from umqtt5.subscribe import Subscription, add
 from wire import Stream, Wire, packet, publish
@@ -226,3 +226,17 @@ def test_handlers_that_raise_lose_nothing():
         assert got == list(range(12)) and raised == 9, (cut, got, raised)
         assert w.e.owed == 7, "six that raised at QoS 1 and 2, and one at QoS 2 before its PUBREL"
         assert [p[:2] for p in w.sent] == [b"\x40\2", b"\x50\2"] and w.e.pinged is None, (cut, w.sent)
+
+
+def test_ctrl_c_between_two_turns():
+    # It ends the connection, as inside a turn; it must not leave a generator that has ended.
+    w = Wire().up()
+    stream = Stream(w.e, lambda: 0)
+    stream.view = memoryview(publish(TOPICS[0], b"1", 0))
+    assert next(stream.turns) == 0x30
+    try:
+        stream.turns.throw(KeyboardInterrupt())
+    except KeyboardInterrupt:
+        pass
+    assert w.e.state == FAILED
+    assert next(stream.turns) is None, "another one has taken over"

@@ -3,7 +3,7 @@ import errno
 import sys
 import time
 
-from umqtt5 import AuthError, MQTTClient, Refused
+from umqtt5 import AuthError, MQTTClient, Refused, simple
 from usasl.scram import ScramSHA256
 from wire import raises
 
@@ -392,3 +392,31 @@ def test_no_such_name():
 def test_refused_names_packet_code_and_name(plain_port):
     e = Refused("SUBACK", 0x87, "because")
     assert str(e) == "SUBACK 0x87 Not authorized (the broker says: because)" and e.reason == 0x87
+
+
+def test_no_memory_to_read_with(plain_port):
+    # A generator is made for each connection, and behind each exception of a handler's.
+    def none(*_):
+        raise MemoryError
+
+    pull = driver.pull
+    c = made(plain_port, "tight")
+    driver.pull = none
+    raises(MemoryError, c.connect)
+    assert c.sock is None
+    driver.pull = pull
+    c.connect()
+
+    def handler(m):
+        driver.pull = none
+        raise KeyError("mine")
+
+    c.subscribe("tight/t", 0, handler)
+    c.publish("tight/t", b"")
+    raises(KeyError, c.wait_msg)
+    assert c.sock is None
+    raises(OSError, c.check_msg)
+    driver.pull = pull
+    c.connect()
+    c.publish("tight/t", b"", False, 1)
+    c.disconnect()

@@ -18,10 +18,10 @@ class Stream:
     def _abort(self):
         pass
 
-    def _listen(self, ahead=-1, more=-1):
+    def _listen(self, *ahead):
         from umqtt5.driver import pull  # not above: a test sees that the asyncio client does without
 
-        self.turns = pull(self.engine, self.readinto, self.clock, ahead, more)
+        self.turns = pull(self.engine, self.readinto, self.clock, *ahead)
         next(self.turns)
 
     def readinto(self, buf, n):

@@ -19,6 +19,7 @@ _DONE = const(6)  # as in session.py
 _TLS = const("TLS handshake")
 _LOGIN = const("login: waiting for AUTH or CONNACK")
 _SLICE = const(50)  # ms between two calls of on_wait()
+_GONE = const(24)  # select.POLLERR | select.POLLHUP
 
 _OFTEN = const(b"\x40\x50\x62\x70\xd0")  # PUBACK, PUBREC, PUBREL, PUBCOMP, PINGRESP; and every PUBLISH
 
@@ -26,7 +27,7 @@ _OFTEN = const(b"\x40\x50\x62\x70\xd0")  # PUBACK, PUBREC, PUBREL, PUBCOMP, PING
 # What runs for each message are functions: a method is searched behind all that its object has.
 
 
-def pull(e, read, clock, ahead, more):
+def pull(e, read, clock, ahead=-1, more=-1):
     """A generator: each next() reads what the engine needs, and deals with it: one packet at most. It yields the
     first byte of a PUBLISH dealt with, 0 after anything else, None where nothing more has come (and at first), False
     where the stream has ended.
@@ -41,10 +42,10 @@ def pull(e, read, clock, ahead, more):
     head = e.head
     rx = e.rx
     m = None
-    op = None
-    while True:
-        yield op
-        try:
+    try:
+        op = None  # in here, or CPython regards its jump back to the `yield` as outside
+        while True:
+            yield op
             if ahead < 0:
                 n = read(e.into, e.need)
                 if not n:
@@ -112,11 +113,13 @@ def pull(e, read, clock, ahead, more):
             e.in_handler = False
             if pid and e.state == _UP:  # the handler may have disconnected
                 e._ack(0x40, n, pid, e.reject_props if n else b"")
-        except:  # not around the yield: CPython ends a generator there, by an exception
-            e.broke()
-            e.driver._abort()
-            e.driver._listen(ahead, more)
-            raise
+    except GeneratorExit:  # CPython's way to end one that nobody asks any more
+        raise
+    except:  # around the yield too: Ctrl-C comes between two turns as well
+        e.broke()
+        e.driver._abort()
+        e.driver._listen(ahead, more)
+        raise
 
 
 def repeat(e, msg):
@@ -189,14 +192,16 @@ class Driver:
             self._poll.register(self.sock, self._events)
         self._listen()
 
-    def _listen(self, ahead=-1, more=-1):
+    def _listen(self, *ahead):
         """Begin to read; or go on, behind an exception of a handler's."""
         if self.sock is not None:
             try:
-                self._engine.turn = pull(self._engine, self.sock.readinto, ticks_ms, ahead, more).send
+                self._engine.turn = pull(self._engine, self.sock.readinto, ticks_ms, *ahead).send
                 self._engine.turn(None)
             except MemoryError:
                 self._close()
+                if not ahead:  # connect()'s error; behind a handler's own exception that is what counts
+                    raise
 
     def _login(self, where, deadline, clean_session):
         e = self._engine
@@ -270,13 +275,20 @@ class Driver:
         """Write all that is due. Whatever interrupts it closes the connection: no half packet stays behind."""
         e = self._engine
         if self._together > 0:
-            self._together = 0
-            at_once(self.sock, 1)
+            self._wait_together(0)
         while e.left or (e.pending and e.next()):
             if not write_out(e):
                 if deadline is None:
                     deadline = self._deadline()
                 self._wait_or_abort(POLLOUT, deadline)
+
+    def _wait_together(self, on):
+        """on=1: small packets may wait for others."""
+        self._together = on
+        for event in self._poll.ipoll(0):
+            if event[1] & _GONE:  # modlwip.c (RP2040) has no control block then, and would write to address 0
+                return
+        at_once(self.sock, 1 - on)
 
     def _last_words(self):
         """A write failed. The broker may have said why before it closed, and that is the better error."""

@@ -95,12 +95,12 @@ def _session_gone(e):
         age = s.age(i)
         if s.state[i] == _PUBCOMP:
             # The broker has it, and may have passed it on: never sent anew (4.3.3).
-            e.tell("unconfirmed", s.topic[i])
+            e.tell_inside("unconfirmed", s.topic[i])
             s.answered(i, 0)
         elif e.terms.republish:
             s.flags[i] |= _ANEW
         else:
-            e.tell("unsent", (s.topic[i], s.msg[i]))
+            e.tell_inside("unsent", (s.topic[i], s.msg[i]))
             s.answered(i, 0)
         i = s.oldest(age)
 

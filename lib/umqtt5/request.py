@@ -64,7 +64,7 @@ def request(client, topic, msg, timeout, qos, props):
         if client._receive(None) is None:
             try:
                 client._wait(POLLIN, deadline)
-            except OSError:
+            except BaseException:  # a re-authentication by the timer may fail in there
                 r.awaited = None
                 if e.state != UP:
                     client._abort()  # it was the connection's end, not only the deadline

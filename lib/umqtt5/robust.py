@@ -22,6 +22,7 @@ _PUBCOMP = const(3)  # as in session.py
 # The connection is gone, and a new one may do better. AuthError: of a re-authentication by the timer.
 _ENDED = (OSError, PeerError, AuthError)
 _SLICE = const(50)  # ms between two calls of on_wait()
+_IN_HANDLER = const("not inside a message handler")
 
 
 class MQTTClient(Simple):
@@ -257,6 +258,8 @@ class MQTTClient(Simple):
     def flush(self, timeout=None):
         """Wait until all that was published is acknowledged, and on flash where there is a store: before deep sleep.
         timeout: s; then OSError(ETIMEDOUT)."""
+        if self._engine.in_handler:
+            raise RuntimeError(_IN_HANDLER)
         deadline = None if timeout is None else ticks_add(ticks_ms(), int(timeout * 1000))
         while self._engine.session.sending or self._outbox:
             try:
@@ -309,7 +312,7 @@ class MQTTClient(Simple):
     def _up(self, clean, timeout):
         """Connect, for as long as it takes or `timeout` s."""
         if self._engine.in_handler:
-            raise RuntimeError("not inside a message handler")
+            raise RuntimeError(_IN_HANDLER)
         until = None if timeout is None else ticks_add(ticks_ms(), int(timeout * 1000))
         i = 0
         while True:

@@ -7,15 +7,17 @@ from micropython import const
 
 from time import ticks_ms
 
+import umqtt5.errors as errors
+
 from .driver import Driver, repeat, write_out
-from .errors import MQTTError as MQTTException  # noqa: F401  umqtt's name for it, at umqtt's place
-from .errors import Refused, wrong
 from .protocol import Engine
-from .transport import POLLIN, at_once
+from .transport import POLLIN
 
 # Texts of errors: see texts.py.
 _IN_HANDLER = const(102)
 _NO_SSL = const(103)
+
+MQTTException = errors.MQTTError  # umqtt's name for it, at umqtt's place
 
 
 class MQTTClient(Driver):
@@ -75,7 +77,7 @@ class MQTTClient(Driver):
 
             self._tls = context(ssl, ssl_params, server)
         elif ssl_params:
-            raise wrong(_NO_SSL)
+            raise errors.wrong(_NO_SSL)
         import gc
 
         gc.collect()  # before the large buffers: see Engine.receiving()
@@ -103,7 +105,7 @@ class MQTTClient(Driver):
         deadline: ETIMEDOUT), Refused, AuthError, NotProven, PeerError."""
         e = self._engine
         if e.in_handler:
-            raise wrong(_IN_HANDLER, RuntimeError)
+            raise errors.wrong(_IN_HANDLER, RuntimeError)
         self._close()
         if self._requests:
             self._requests.subscribed = None
@@ -120,7 +122,7 @@ class MQTTClient(Driver):
                 hops -= 1
             try:
                 present = self._login(where, deadline, clean_session)
-            except Refused:
+            except errors.Refused:
                 if not hops or not e.terms.redirect:
                     raise
             else:
@@ -218,8 +220,7 @@ class MQTTClient(Driver):
                 # An acknowledgement. It may wait for others, in the TCP stack: those of a burst take a third of the
                 # packets. What else is written sends them on their way.
                 if not self._together:
-                    self._together = 1
-                    at_once(self.sock, 0)
+                    self._wait_together(1)
                 write_out(e)
             if e.left or e.pending:
                 self._flush(None)
@@ -274,10 +275,9 @@ class MQTTClient(Driver):
         e.reauthenticate(auth, ticks_ms())
         while e.authenticating:
             self._doing = "re-authentication: waiting for AUTH"
-            self._due()
             self._flush(None)
             if e.authenticating:
-                self._turn(None)
+                self._turn(None)  # its wait lets the mechanism work; and looks at the time, with nothing left to read
 
     def __getattr__(self, name):
         # Not properties, for the time that each attribute set would take: see message.Message.
@@ -306,8 +306,8 @@ class MQTTClient(Driver):
 
     def _outside(self):
         if self._engine.in_handler:
-            raise wrong(_IN_HANDLER, RuntimeError)
+            raise errors.wrong(_IN_HANDLER, RuntimeError)
         self._engine._ready_for_use()
 
     def _refused(self, reason):
-        raise Refused(self._doing, reason, self.answer.get("reason_string"))
+        raise errors.Refused(self._doing, reason, self.answer.get("reason_string"))

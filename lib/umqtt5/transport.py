@@ -20,6 +20,9 @@ if sys.implementation.name != "micropython":
     from cpython_net import select, socket
 
 
+# A board's port that has the option has its name, too; one that has not (before 1.24) prints a warning each time.
+_NODELAY = getattr(socket, "TCP_NODELAY", sys.platform in "linux darwin")
+
 poller = select.poll  # makes a poll object with ipoll()
 
 
@@ -49,8 +52,9 @@ def at_once(sock, on):
     """on=1: what is written to this TCP socket leaves at once: one write a packet, and Nagle's algorithm would hold a
     QoS 1 publish for 40 ms. 0: a small packet waits until the other side has confirmed the last (RFC 896)."""
     try:
-        sock.setsockopt(6, getattr(socket, "TCP_NODELAY", 1), on)
-    except (OSError, AttributeError):
+        if _NODELAY:
+            sock.setsockopt(6, _NODELAY, on)
+    except Exception:  # a tuple would put the frame on the heap
         pass  # a port without the option
 
 
