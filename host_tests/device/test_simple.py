@@ -3,7 +3,8 @@ import errno
 import sys
 import time
 
-from umqtt5 import AuthError, MQTTClient, Refused, simple
+from umqtt5 import AuthError, MQTTClient, Refused
+from umqtt5 import driver as driver_module
 from usasl.scram import ScramSHA256
 from wire import raises
 
@@ -399,16 +400,16 @@ def test_no_memory_to_read_with(plain_port):
     def none(*_):
         raise MemoryError
 
-    pull = driver.pull
+    pull = driver_module.pull
     c = made(plain_port, "tight")
-    driver.pull = none
+    driver_module.pull = none
     raises(MemoryError, c.connect)
     assert c.sock is None
-    driver.pull = pull
+    driver_module.pull = pull
     c.connect()
 
     def handler(m):
-        driver.pull = none
+        driver_module.pull = none
         raise KeyError("mine")
 
     c.subscribe("tight/t", 0, handler)
@@ -416,7 +417,7 @@ def test_no_memory_to_read_with(plain_port):
     raises(KeyError, c.wait_msg)
     assert c.sock is None
     raises(OSError, c.check_msg)
-    driver.pull = pull
+    driver_module.pull = pull
     c.connect()
     c.publish("tight/t", b"", False, 1)
     c.disconnect()

@@ -37,8 +37,8 @@ def pull(e, read, clock, ahead=-1, more=-1):
 
     As Engine.got(), but what it needs each time stands in a frame that is made once, and is not searched for; and
     with a body the next header comes, so that of a stream of messages each takes one read: 11 k instructions, not
-    15 k. Raises what is wrong with the packet, or what a handler raised: broke() and _abort() have been called then,
-    and another generator takes over."""
+    15 k. Raises what is wrong with the packet, or what a handler raised (StopIteration as a RuntimeError, PEP 479):
+    broke() and _abort() have been called then, and where the connection is whole another generator takes over."""
     head = e.head
     rx = e.rx
     m = None

@@ -275,9 +275,15 @@ class MQTTClient(Driver):
         e.reauthenticate(auth, ticks_ms())
         while e.authenticating:
             self._doing = "re-authentication: waiting for AUTH"
+            if e.auth_busy():
+                try:
+                    self._work(None)  # not by _due(): the time is looked at where nothing is left to read
+                except:
+                    self._abort()
+                    raise
             self._flush(None)
             if e.authenticating:
-                self._turn(None)  # its wait lets the mechanism work; and looks at the time, with nothing left to read
+                self._turn(None)
 
     def __getattr__(self, name):
         # Not properties, for the time that each attribute set would take: see message.Message.
