@@ -31,7 +31,7 @@ HOT = {
     "reader": ("Reader.timer",),
     "receive": ("publish", "_publish1", "_publish_any", "_publish2", "pubrel", "_hand", "_dispatch"),
     "protocol": ("Engine.publish", "Engine._puback", "Engine._pubrec", "Engine._pubcomp", "Engine._answer"),
-    "transport": ("at_once",),
+    "transport": ("at_once", "may_wait"),
     "session": ("Session.answered", "Session.release", "Session.take"),
 }
 

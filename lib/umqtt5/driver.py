@@ -11,7 +11,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from .errors import Disconnected, Refused
 from .packets import again
-from .transport import POLLIN, POLLOUT, addresses, at_once, connected, named, poller, start
+from .transport import POLLIN, POLLOUT, addresses, connected, may_wait, named, poller, start
 
 _UP = const(2)  # as in reader.py
 _FAILED = const(3)  # as in reader.py
@@ -19,7 +19,6 @@ _DONE = const(6)  # as in session.py
 _TLS = const("TLS handshake")
 _LOGIN = const("login: waiting for AUTH or CONNACK")
 _SLICE = const(50)  # ms between two calls of on_wait()
-_GONE = const(24)  # select.POLLERR | select.POLLHUP
 
 _OFTEN = const(b"\x40\x50\x62\x70\xd0")  # PUBACK, PUBREC, PUBREL, PUBCOMP, PINGRESP; and every PUBLISH
 
@@ -285,10 +284,7 @@ class Driver:
     def _wait_together(self, on):
         """on=1: small packets may wait for others."""
         self._together = on
-        for event in self._poll.ipoll(0):
-            if event[1] & _GONE:  # modlwip.c (RP2040) has no control block then, and would write to address 0
-                return
-        at_once(self.sock, 1 - on)
+        may_wait(self.sock, on)
 
     def _last_words(self):
         """A write failed. The broker may have said why before it closed, and that is the better error."""

@@ -58,6 +58,13 @@ def at_once(sock, on):
         pass  # a port without the option
 
 
+def may_wait(sock, on):
+    """at_once() for a socket that has been connected. Not on extmod/modlwip.c (RP2040; the one with a reset()): it
+    does not look whether the connection has been reset meanwhile, and would write to address 0."""
+    if not hasattr(socket, "reset"):
+        at_once(sock, 1 - on)
+
+
 def connected(sock, poll):
     """Whether a socket from start(), polled for POLLOUT, has connected; OSError where that failed."""
     for event in poll.ipoll(0):
