@@ -1,5 +1,6 @@
 # The blocking client against the real broker: what a program on a board does with it.
 import errno
+import select
 import sys
 import time
 
@@ -421,3 +422,7 @@ def test_no_memory_to_read_with(plain_port):
     c.connect()
     c.publish("tight/t", b"", False, 1)
     c.disconnect()
+
+
+def test_what_the_driver_takes_for_granted():
+    assert select.POLLIN == 1 and select.POLLOUT == 4

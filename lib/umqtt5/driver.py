@@ -11,8 +11,10 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from .errors import Disconnected, Refused
 from .packets import again
-from .transport import POLLIN, POLLOUT, addresses, connected, may_wait, named, poller, start
+from .transport import addresses, connected, may_wait, named, poller, start
 
+_POLLIN = const(1)  # select's, on every port
+_POLLOUT = const(4)
 _UP = const(2)  # as in reader.py
 _FAILED = const(3)  # as in reader.py
 _DONE = const(6)  # as in session.py
@@ -168,10 +170,10 @@ class Driver:
             try:
                 self.sock = start(address)
                 self._poll = poller()
-                self._poll.register(self.sock, POLLOUT)
-                self._events = POLLOUT
+                self._poll.register(self.sock, _POLLOUT)
+                self._events = _POLLOUT
                 while not connected(self.sock, self._poll):
-                    self._wait(POLLOUT, deadline)
+                    self._wait(_POLLOUT, deadline)
                 break
             except OSError as x:
                 if x.args[0] == errno.ETIMEDOUT:
@@ -212,7 +214,7 @@ class Driver:
                     self._work(deadline)
                 elif self._receive(deadline) is None:
                     self._doing = _LOGIN
-                    self._wait(POLLIN, deadline)
+                    self._wait(_POLLIN, deadline)
             self._flush(deadline)  # what a resumed session resends
         except BaseException as x:
             self._abort()
@@ -235,7 +237,7 @@ class Driver:
         if e.auth_busy() and e.exchange.wait:
             stream, ms = e.exchange.wait
             poll = poller()
-            poll.register(stream, POLLIN)
+            poll.register(stream, _POLLIN)
             poll.ipoll(min(ms, _SLICE))
             if deadline is not None and ticks_diff(deadline, ticks_ms()) + self._spent <= 0:
                 raise OSError(errno.ETIMEDOUT, "login: the mechanism waits for " + str(stream))
@@ -266,7 +268,7 @@ class Driver:
             if self._receive(self._until) is None:
                 if self._until is None:
                     self._until = self._deadline()
-                self._wait_or_abort(POLLIN, self._until)
+                self._wait_or_abort(_POLLIN, self._until)
             elif e.may_publish():
                 return
 
@@ -279,7 +281,7 @@ class Driver:
             if not write_out(e):
                 if deadline is None:
                     deadline = self._deadline()
-                self._wait_or_abort(POLLOUT, deadline)
+                self._wait_or_abort(_POLLOUT, deadline)
 
     def _wait_together(self, on):
         """on=1: small packets may wait for others."""
@@ -329,14 +331,14 @@ class Driver:
         """One read, or a wait. Returns what pull() does, None after a wait."""
         op = self._receive(deadline)
         if op is None:
-            self._wait_or_abort(POLLIN, deadline)
+            self._wait_or_abort(_POLLIN, deadline)
         return op
 
     def _answer(self, i):
         """Wait for the answer to the PUBLISH in slot i."""
         self._engine.session.waited[i] = 1
         self._doing = "PUBACK" if self._engine.session.flags[i] & 2 else "PUBREC or PUBCOMP"
-        self._wait_or_abort(POLLIN, False)  # before the first read: it cannot be there yet
+        self._wait_or_abort(_POLLIN, False)  # before the first read: it cannot be there yet
         self._finish(i)
 
     def _finish(self, i):
@@ -348,7 +350,7 @@ class Driver:
                 if self._receive(self._until) is None:
                     if self._until is None:
                         self._until = self._deadline()
-                    self._wait_or_abort(POLLIN, self._until)
+                    self._wait_or_abort(_POLLIN, self._until)
         except:  # a name would put the frame on the heap
             self._engine.session.release(i)
             raise

@@ -11,7 +11,8 @@ import umqtt5.errors as errors
 
 from .driver import Driver, repeat, write_out
 from .protocol import Engine
-from .transport import POLLIN
+
+_POLLIN = const(1)  # as in driver.py
 
 # Texts of errors: see texts.py.
 _IN_HANDLER = const(102)
@@ -213,7 +214,7 @@ class MQTTClient(Driver):
             if op is None:
                 if e.left or e.pending:
                     self._flush(None)
-                self._wait_or_abort(POLLIN, None)
+                self._wait_or_abort(_POLLIN, None)
             op = self._receive(None)
         if e.left or e.pending:
             if e.left:
