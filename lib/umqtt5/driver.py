@@ -272,11 +272,13 @@ class Driver:
             elif e.may_publish():
                 return
 
-    def _flush(self, deadline):
-        """Write all that is due. Whatever interrupts it closes the connection: no half packet stays behind."""
+    def _flush(self, deadline, together=0):
+        """Write all that is due. Whatever interrupts it closes the connection: no half packet stays behind.
+        together=1: it may wait for others, in the TCP stack; so acknowledgements of a burst take a third of the
+        packets. What is written with 0 sends them on their way."""
         e = self._engine
-        if self._together > 0:
-            self._wait_together(0)
+        if 0 <= self._together != together:
+            self._wait_together(together)
         while e.left or (e.pending and e.next()):
             if not write_out(e):
                 if deadline is None:

@@ -211,20 +211,15 @@ class MQTTClient(Driver):
             self._outside()
         op = e.turn(None)
         while not op:
+            if e.left or e.pending:
+                self._flush(None, 1)
             if op is None:
-                if e.left or e.pending:
-                    self._flush(None)
                 self._wait_or_abort(_POLLIN, None)
             op = self._receive(None)
+        if e.left and self._together:  # as nearly always: the next acknowledgement of some
+            write_out(e)
         if e.left or e.pending:
-            if e.left:
-                # An acknowledgement. It may wait for others, in the TCP stack: those of a burst take a third of the
-                # packets. What else is written sends them on their way.
-                if not self._together:
-                    self._wait_together(1)
-                write_out(e)
-            if e.left or e.pending:
-                self._flush(None)
+            self._flush(None, 1)
         return op
 
     def check_msg(self):
