@@ -9,9 +9,10 @@ from micropython import const
 import errno
 from time import ticks_add, ticks_diff, ticks_ms
 
+import umqtt5.transport as transport
+
 from .errors import Disconnected, Refused
 from .packets import again
-from .transport import addresses, connected, may_wait, named, poller, start
 
 _POLLIN = const(1)  # select's, on every port
 _POLLOUT = const(4)
@@ -24,6 +25,11 @@ _SLICE = const(50)  # ms between two calls of on_wait()
 
 _OFTEN = const(b"\x40\x50\x62\x70\xd0")  # PUBACK, PUBREC, PUBREL, PUBCOMP, PINGRESP; and every PUBLISH
 
+
+# A builtin is found only behind a search through all of the module's names: up to 400 instructions more.
+_len = len
+_type = type
+_bytes = bytes
 
 # What runs for each message are functions: a method is searched behind all that its object has.
 
@@ -126,8 +132,8 @@ def pull(e, read, clock, ahead=-1, more=-1):
 def repeat(e, msg):
     """Publish what stands in tx (Packets.prepared) with another payload: its slot, -1 at QoS 0. None, and nothing is
     done, where that cannot be."""
-    n = len(msg) + e.prepared_at
-    if n > e.prepared_most or type(msg) is not bytes or (e.prepared_flags & 6 and again(e, msg) < 0):
+    n = _len(msg) + e.prepared_at
+    if n > e.prepared_most or _type(msg) is not _bytes or (e.prepared_flags & 6 and again(e, msg) < 0):
         return None
     e.tx[1] = n - 2
     e.tx[e.prepared_at : n] = msg
@@ -140,7 +146,7 @@ def repeat(e, msg):
         e.driver._send_rest(n, msg)
     elif e.keepalive:  # else nobody asks when
         e.last_tx = ticks_ms()
-    return e.session.last % len(e.session.state) if e.prepared_flags & 6 else -1
+    return e.session.last % _len(e.session.state) if e.prepared_flags & 6 else -1
 
 
 def write_out(e):
@@ -165,14 +171,14 @@ class Driver:
         host, port, tls = where
         self._doing = "looking up " + host
         error = None
-        for address in addresses(host, port):
+        for address in transport.addresses(host, port):
             self._doing = "connecting to %s:%d" % (host, port)
             try:
-                self.sock = start(address)
-                self._poll = poller()
+                self.sock = transport.start(address)
+                self._poll = transport.poller()
                 self._poll.register(self.sock, _POLLOUT)
                 self._events = _POLLOUT
-                while not connected(self.sock, self._poll):
+                while not transport.connected(self.sock, self._poll):
                     self._wait(_POLLOUT, deadline)
                 break
             except OSError as x:
@@ -218,7 +224,7 @@ class Driver:
             self._flush(deadline)  # what a resumed session resends
         except BaseException as x:
             self._abort()
-            raise named(x, self._doing)
+            raise transport.named(x, self._doing)
         self._doing = "after the login"
         return bool(e.terms.connack[0])
 
@@ -236,7 +242,7 @@ class Driver:
         e.work(began)
         if e.auth_busy() and e.exchange.wait:
             stream, ms = e.exchange.wait
-            poll = poller()
+            poll = transport.poller()
             poll.register(stream, _POLLIN)
             poll.ipoll(min(ms, _SLICE))
             if deadline is not None and ticks_diff(deadline, ticks_ms()) + self._spent <= 0:
@@ -288,7 +294,7 @@ class Driver:
     def _wait_together(self, on):
         """on=1: small packets may wait for others."""
         self._together = on
-        may_wait(self.sock, on)
+        transport.may_wait(self.sock, on)
 
     def _last_words(self):
         """A write failed. The broker may have said why before it closed, and that is the better error."""
