@@ -1,7 +1,8 @@
 """The blocking client's driver: it opens a stream, moves bytes, waits and keeps time.
 
-No rule of MQTT's stands here, and the socket never blocks: every wait is a poll with a deadline. What a program calls
-is in simple.py.
+The socket never blocks: every wait is a poll with a deadline. MQTT's rules are the engine's, with one exception for
+speed: pull() itself deals with a message that differs from the one before in its payload only. Everything else goes
+to the engine. What a program calls is in simple.py.
 """
 
 from micropython import const

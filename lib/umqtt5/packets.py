@@ -77,7 +77,7 @@ class Packets:
         self.out_topic = self.out_msg = self.out_props = b""
         self.out_flags = self.out_pid = 0
         self.out_alias = -1
-        # Whose PUBLISH stands in tx, whole but for the payload, and may be sent again with another (simple.repeat()):
+        # Whose PUBLISH stands in tx, whole but for the payload, and may be sent again with another (driver.repeat()):
         # its topic (bytes) where it has no properties, or its Publisher. None: it does not, or something waits to go
         # out, or the connection is not UP: a publish that finds itself here has nothing else to check.
         self.prepared = None
