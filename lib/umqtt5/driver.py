@@ -150,6 +150,35 @@ def repeat(e, msg):
     return e.session.last % _len(e.session.state) if e.prepared_flags & 6 else -1
 
 
+def readdress(e, topic):
+    """Give the PUBLISH that stands in tx (Packets.prepared) another topic, one that was published to before. False,
+    and nothing is done, where that cannot be."""
+    tx = e.tx
+    if _type(topic) is not _bytes or _type(e.prepared) is not _bytes:
+        return False
+    if e.alias_limit:
+        topics, used, known = e.aliases
+        if tx[3] or topic not in topics:  # a topic stands there, and no alias for it
+            return False
+        n = topics.index(topic)
+        if not known[n]:
+            return False
+        used[-1] = used[n] = (used[-1] + 1) & 0x3FFFFFF
+        tx[e.prepared_at - 1] = n + 1
+    elif topic not in e.topics_ok:
+        return False
+    else:
+        n = e.prepared_at + _len(topic) - tx[3]
+        if n > e.prepared_most:
+            return False
+        e.prepared_at = n
+        tx[n - 1] = 0  # no properties
+        tx[3] = n = _len(topic)
+        tx[4 : n + 4] = topic
+    e.prepared = topic
+    return True
+
+
 def write_out(e):
     """One write of what is due. False where the stream took nothing."""
     try:

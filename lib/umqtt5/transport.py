@@ -13,9 +13,6 @@ import sys
 
 _TLS = const("TLS handshake")  # as in driver.py
 
-POLLIN = select.POLLIN
-POLLOUT = select.POLLOUT
-
 if sys.implementation.name != "micropython":
     from cpython_net import select, socket
 
@@ -71,7 +68,7 @@ def connected(sock, poll):
         if event[1] & (select.POLLERR | select.POLLHUP):
             sock.readinto(bytearray(1), 1)  # there is no getsockopt: this raises what went wrong
             raise OSError(errno.ECONNREFUSED)
-        if event[1] & POLLOUT:
+        if event[1] & select.POLLOUT:
             return True
     return False
 
