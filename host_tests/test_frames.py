@@ -8,6 +8,7 @@ from tools import frames, mpy
 HOT = {
     "driver": (  # pull() is a generator: its frame is made once, on the heap
         "repeat",
+        "readdress",
         "write_out",
         "Driver._room",
         "Driver._answer",
@@ -20,7 +21,7 @@ HOT = {
         "Driver._wait_together",
     ),
     "simple": ("MQTTClient.publish", "MQTTClient.wait_msg", "MQTTClient.check_msg"),
-    "publisher": ("Publisher.publish",),
+    "publisher": ("Publisher.publish", "Publisher._prepare"),
     "packets": (
         "again",
         "Packets._ack",

@@ -153,28 +153,28 @@ def repeat(e, msg):
 def readdress(e, topic):
     """Give the PUBLISH that stands in tx (Packets.prepared) another topic, one that was published to before. False,
     and nothing is done, where that cannot be."""
-    tx = e.tx
     if _type(topic) is not _bytes or _type(e.prepared) is not _bytes:
         return False
+    n = e.tx[3]
     if e.alias_limit:
         topics, used, known = e.aliases
-        if tx[3] or topic not in topics:  # a topic stands there, and no alias for it
+        if n or topic not in topics:  # a topic stands there, and no alias for it
             return False
         n = topics.index(topic)
         if not known[n]:
             return False
         used[-1] = used[n] = (used[-1] + 1) & 0x3FFFFFF
-        tx[e.prepared_at - 1] = n + 1
+        e.tx[e.prepared_at - 1] = n + 1
     elif topic not in e.topics_ok:
         return False
     else:
-        n = e.prepared_at + _len(topic) - tx[3]
+        n = e.prepared_at + _len(topic) - n
         if n > e.prepared_most:
             return False
         e.prepared_at = n
-        tx[n - 1] = 0  # no properties
-        tx[3] = n = _len(topic)
-        tx[4 : n + 4] = topic
+        e.tx[n - 1] = 0  # no properties
+        e.tx[3] = n = _len(topic)
+        e.tx[4 : n + 4] = topic
     e.prepared = topic
     return True
 
@@ -374,9 +374,14 @@ class Driver:
 
     def _answer(self, i):
         """Wait for the answer to the PUBLISH in slot i."""
-        self._engine.session.waited[i] = 1
-        self._doing = "PUBACK" if self._engine.session.flags[i] & 2 else "PUBREC or PUBCOMP"
-        self._wait_or_abort(_POLLIN, False)  # before the first read: it cannot be there yet
+        s = self._engine.session
+        s.waited[i] = 1
+        self._doing = "PUBACK" if s.flags[i] & 2 else "PUBREC or PUBCOMP"
+        try:
+            self._sleep(_POLLIN, _SLICE)  # before the first read: it cannot be there yet. And without a clock
+        except:  # a name would put the frame on the heap
+            self._abort()
+            raise
         self._finish(i)
 
     def _finish(self, i):
@@ -401,12 +406,8 @@ class Driver:
         return i
 
     def _wait_or_abort(self, events, deadline):
-        """deadline: False: for what comes soon, mostly. One slice then, and no clock is read."""
         try:
-            if deadline is False:
-                self._sleep(events, _SLICE)
-            else:
-                self._wait(events, deadline)
+            self._wait(events, deadline)
         except:  # a name would put the frame on the heap
             self._abort()
             raise
