@@ -2,6 +2,7 @@
 # published, the outcome is that of the long way.
 # runs under CPython too
 from umqtt5.driver import readdress, repeat
+from umqtt5.message import Reject
 from umqtt5.publisher import Publisher
 from umqtt5.reader import FAILED, UP
 from umqtt5.session import DONE
@@ -34,7 +35,10 @@ def one_message(rng):
     """A PUBLISH: mostly like others, sometimes with something wrong or unusual about it."""
     topic = pick(rng(100), TOPICS[:2]) if rng(6) else pick(rng(100), TOPICS)
     ident = TOPICS.index(topic) + 1
-    props = bytes((0x0B, ident))
+    if rng(4) == 0:  # more topics than are remembered
+        topic = b"house/%d" % rng(12)
+        ident = 4
+    props = bytes((0x0B, ident)) if rng(3) else b""
     if not rng(8):
         props = pick(rng(100), (b"", b"\x01\x01", b"\x0b\x02", b"\x0b\x01\x0b\x02", b"\x23\0\x01"))
     qos = rng(3) if rng(4) == 0 else rng(2)
@@ -63,13 +67,25 @@ def received(seed, short):
 
     def handler(m):
         out.append((m.topic, m.payload, m.qos, m.retain, m.dup, bytes(m.buf[m.props_start : m.start])))
+        if len(out) % 7 == 0:
+            raise Reject(0x83)
+
+    def other(m):
+        out.append(m.topic)
 
     w.e.receiving()
-    for i in range(2):
-        add(s, Subscription(i + 1, TOPICS[i], handler, 2, b""))
-    add(s, Subscription(4, TOPICS[3], handler, 2, b""))
-    s.top_id = 4
-    for _ in range(12):
+    if rng(2):
+        for i in range(2):
+            add(s, Subscription(i + 1, TOPICS[i], handler, 2, b""))
+        add(s, Subscription(4, TOPICS[3], handler, 2, b""))
+        s.top_id = 4
+    else:  # several for one message, and one for the callback
+        s.known = 1
+        for i in range(3):
+            add(s, Subscription(i % 2, TOPICS[i], (handler, other, None)[i], 2, b""))
+        add(s, Subscription(0, TOPICS[3], pick(rng(3), (handler, other, None)), 2, b""))
+        s.top_id = 4
+    for _ in range(20):
         data = one_message(rng)
         if not short:
             s.usual = None

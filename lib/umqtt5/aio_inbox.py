@@ -131,6 +131,7 @@ class Handler:
             self.subscription.handler(m)
         elif self.subscription.handler is self:
             self.subscription.handler = self.function
+        self.client._engine.session.usual = None  # it knows this object
 
 
 class Later:

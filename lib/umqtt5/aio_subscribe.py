@@ -49,7 +49,7 @@ class Subscriber(Link):
         if id is None and handler:
             # The one that this filter has keeps its number: messages that carry it may be on their way.
             old = get(e.session, new.filter)
-            new.set_id((old and old.id) or next_id(e.session))
+            new.id = (old and old.id) or next_id(e.session)
         if handler:
             handler.subscription = new
         return new

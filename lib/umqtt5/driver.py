@@ -1,8 +1,8 @@
 """The blocking client's driver: it opens a stream, moves bytes, waits and keeps time.
 
 The socket never blocks: every wait is a poll with a deadline. MQTT's rules are the engine's, with one exception for
-speed: pull() itself deals with a message that differs from the one before in its payload only. Everything else goes
-to the engine. What a program calls is in simple.py.
+speed: pull() itself deals with a message that differs from one before in its payload only. Everything else goes to
+the engine. What a program calls is in simple.py.
 """
 
 from micropython import const
@@ -87,14 +87,11 @@ def pull(e, read, clock, ahead=-1, more=-1):
                         continue
                     ahead = rx[n]
                     more = rx[n + 1] if i > n + 1 else -1
-            # As the last message but for its payload? Then the rest of `m` holds already. pid: -1: not so; 0: QoS 0.
+            # As the last message, or another that is remembered, but for its payload? pid: -1: not so; 0: QoS 0.
             pid = -1
-            if (
-                m is not None
-                and op == m.header
-                and e.session.usual is m.like
-                and n >= m.start
-                and rx.startswith(m.same)
+            if m is not None and (
+                (op == m.header and e.session.usual is m.like and n >= m.start and rx.startswith(m.same))
+                or (op & 0xF0 == 0x30 and m.is_usual(e, n))
             ):
                 if not m.qos:
                     pid = 0

@@ -48,7 +48,7 @@ class Session:
         self.received = array("H", bytes(2 * size))  # QoS 2: identifiers between PUBREC and PUBREL; 0 is a free place
         self.known = 0  # 1: this object made the session; 2: and messages come with our Subscription Identifiers
         self.subscriptions = []
-        self.usual = None  # the one, with a `head`, whose handler alone took the last message
+        self.usual = None  # what messages were like, the last one first: a chain, see message.Usual
         self.counted = bytearray(size)  # beside it: 1 where this connection's Receive Maximum counts it
         self.receiving = 0  # how many of them are in use
         self.waiters = None  # of an asyncio driver's: told of each answer, see aio_wait.py
