@@ -220,7 +220,7 @@ class Packets:
         """The caller's properties (None, bytes from props.encode(), or a dict) as checked bytes. A dict allocates."""
         if not props:
             return b""
-        if props is self.props_ok:
+        if props is self.props_ok and packet == 3:
             return props
         if isinstance(props, dict):
             from .props import encode
