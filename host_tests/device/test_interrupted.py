@@ -157,6 +157,22 @@ def test_a_broker_too_small_for_our_disconnect():
     raises(OSError, c.check_msg)
 
 
+def test_a_message_on_its_way_while_its_handler_changes():
+    # It carries the identifier of the subscription that is replaced.
+    net = Net()
+    c = MQTTClient("me", "host")
+    c.connect()
+    lost, got = [], []
+    c.set_callback(lambda topic, msg: lost.append(msg))
+    net.streams[0].says = packet(0x90, b"\0\1\0\0")
+    c.subscribe(b"t", 0, lambda m: None)
+    old = net.streams[0].took[-1][5:7]  # 0x0B and the identifier
+    net.streams[0].says = publish(b"t", b"1", properties=old) + packet(0x90, b"\0\2\0\0")
+    c.subscribe(b"t", 0, lambda m: got.append(m.payload))
+    assert old[0] == 0x0B and got == [b"1"] and not lost
+    c.disconnect()
+
+
 def resumed(w, granted=b""):
     """The next connection, with the session: `sent` is what goes out behind CONNECT."""
     w.e.closed()
