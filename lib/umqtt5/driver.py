@@ -180,12 +180,12 @@ def write_out(e):
     """One write of what is due. False where the stream took nothing."""
     try:
         n = e.driver.sock.write(e.out, e.off, e.left)
+        if n:  # in here: after a Ctrl-C in write() the same bytes would go out again
+            e.wrote(n, ticks_ms())
+            return True
     except:  # a name would put the frame on the heap
         e.driver._last_words()
         raise
-    if n:
-        e.wrote(n, ticks_ms())
-        return True
     e.midway = True  # TLS may hold the bytes: only the same may follow
     return False
 
@@ -201,8 +201,8 @@ class Driver:
         for address in transport.addresses(host, port):
             self._doing = "connecting to %s:%d" % (host, port)
             try:
+                self._poll = transport.poller()  # first: _close() takes both to be there
                 self.sock = transport.start(address)
-                self._poll = transport.poller()
                 self._poll.register(self.sock, _POLLOUT)
                 self._events = _POLLOUT
                 while not transport.connected(self.sock, self._poll):
@@ -440,12 +440,13 @@ class Driver:
             e.handler_raised = False
             return
         if self.sock is not None:
-            if e.state == _FAILED and e.farewell():
-                try:
+            try:
+                if e.state == _FAILED and e.farewell():
                     self.sock.write(e.out, e.off, e.left)
-                except OSError:
-                    pass
-            self._close()
+            except Exception:
+                pass  # the stream's end; or our DISCONNECT is larger than the broker takes
+            finally:  # Ctrl-C
+                self._close()
 
     def _close(self):
         if self.sock is not None:

@@ -220,7 +220,7 @@ class Packets:
         """The caller's properties (None, bytes from props.encode(), or a dict) as checked bytes. A dict allocates."""
         if not props:
             return b""
-        if props is self.props_ok:
+        if props is self.props_ok and packet == 3:
             return props
         if isinstance(props, dict):
             from .props import encode
@@ -394,8 +394,9 @@ class Packets:
                     break
                 except ValueError:
                     reason = 0x95
-            self.tell("refused", (s.topic[i], reason))
-            s.answered(i, reason)
+            reason = s.topic[i], reason
+            s.answered(i, reason[1])  # before: what on_event calls may come here again
+            self.tell_inside("refused", reason)
         self.resend = s.age(i)
         return True
 
@@ -423,7 +424,6 @@ class Packets:
 
     def put_disconnect(self, reason, props=b""):
         """DISCONNECT (3.14). Nothing else goes out after it [MQTT-3.14.4-2]."""
-        self._drop()
         if props:
             i = self._begin(0xE0, 1 + vbi_size(len(props)) + len(props))
             self.out[i] = reason
@@ -432,3 +432,5 @@ class Packets:
             self.out[self._begin(0xE0, 1)] = reason
         else:
             self._begin(0xE0, 0)
+        self._drop()  # here: where it is larger than the broker takes, nothing has changed
+        self.keepalive = 0  # no PINGREQ either, if it has to wait

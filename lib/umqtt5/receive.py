@@ -27,9 +27,10 @@ _DRAIN = const(3)  # as in reader.py
 def begin(e):
     """Let the engine `e` receive messages. Allocates."""
     if e.message is None:
-        e.message = Message(e.rx)
-        e.message.compare()
         e.to_callback = e._call_back  # bound once: a bound method is an object on the heap
+        message = Message(e.rx)
+        message.compare()
+        e.message = message  # last: where the memory did not suffice, the next call begins anew
     handlers = list(type(e).handlers)
     handlers[3] = publish
     handlers[6] = pubrel

@@ -190,11 +190,12 @@ def subscribe(
 ):
     e = c._engine
     s = e.session
-    if id is None:
-        id = next_id(s) if handler else 0
     props = e.properties(props, 8)
-    new = subscription(topic, qos, handler, id, no_local, retain_as_published, retain_handling, props)
+    new = subscription(topic, qos, handler, id or 0, no_local, retain_as_published, retain_handling, props)
     old = get(s, new.filter)
+    if id is None and handler:
+        # The one that this filter has keeps its number: messages that carry it may be on their way.
+        new.set_id((old and old.id) or next_id(s))
     _clear_way(c)
     i = send_subscribe(e, new)
     add(s, new)  # now: messages may come before the SUBACK (3.8.4)
