@@ -504,6 +504,20 @@ def test_making_them_again_is_finished_in_the_connection_after():
         server.finish()
 
 
+def test_connections_that_do_not_last_leave_nothing_to_subscribe_twice():
+    """Each of them begins to make the subscriptions again, and none comes to its end."""
+
+    def last(conn):
+        assert {subscribed(conn).filters[0][0] for _ in range(2)} == {b"a", b"b"}
+        conn.serve()
+
+    with Server(*[greet(then=leave)] * 6, greet(then=last)) as server, AioBoard(server.port) as board:
+        board.run("c.on('a', note)\nc.on('b', note)\nc.start()\nawait until(lambda: c.epoch == 7 and not c._anew)")
+        board.run("await c.publish('t', b'', qos=1)\nawait c.disconnect()")
+        conn = server.finish()[-1]
+        assert conn.names() == ["CONNECT", "SUBSCRIBE", "SUBSCRIBE", "PUBLISH", "DISCONNECT"]
+
+
 def test_subscribe_itself_goes_on_in_the_next_connection():
     def first(conn):
         conn.expect(wire.SUBSCRIBE)

@@ -43,6 +43,7 @@ class Link(Line):
         self._sock = None
         self._doing = ""
         self._keeper = self._reader = self._writer = None  # the tasks
+        self._renewer = None  # the one that makes subscriptions again: this connection's
         self._asleep = False  # the keeper sleeps, and may be woken
         self._alarm = 0  # ticks: when it wakes by itself
         self._pinging = False  # the deadline of a PINGRESP is why
@@ -210,11 +211,11 @@ class Link(Line):
         self._changed()
 
     def _close(self):
-        """The connection is over: both tasks, and the stream."""
-        for task in (self._reader, self._writer):
+        """The connection is over: its tasks, and the stream."""
+        for task in (self._reader, self._writer, self._renewer):
             if task is not None:
                 task.cancel()  # a task that has ended does not mind
-        self._reader = self._writer = None
+        self._reader = self._writer = self._renewer = None
         e = self._engine
         sock = self._sock
         if sock is not None:
@@ -460,6 +461,6 @@ class Link(Line):
         self.state = "up"
         self._engine.tell("reconnected" if again else "connected", present)
         if self._anew:
-            core.create_task(self._subscribe_again())
+            self._renewer = core.create_task(self._subscribe_again())
         self._changed()
         self._rouse()

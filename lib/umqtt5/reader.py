@@ -301,7 +301,8 @@ class Reader(Packets):
     def tell(self, name, value):
         """on_event(name, value): something that no call of the application's can report.
 
-        "oversized": bytes of a PUBLISH larger than rx. "refused": (topic, reason), a publish that nobody waits for.
+        "oversized": bytes of a PUBLISH larger than rx. "refused": (topic, reason), a publish that nobody waits for;
+        or (topic filter, reason), a subscription that could not be made again.
         After a reconnect with the session gone: "unsent": (topic, msg), not acknowledged, and not sent anew (without
         republish=True); "unconfirmed": the topic of a message at QoS 2 that the broker had received, not confirmed.
         "unproven": how many messages came before the proof of a server that gives it late (server_proof="reauth"),
