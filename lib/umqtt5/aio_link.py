@@ -82,11 +82,6 @@ class Link(Line):
                 if core.cur_task is not self._keeper:
                     return
                 self.error = x  # no local name: that would hold it as long as the next connection lasts
-            except core.CancelledError:
-                if core.cur_task is not self._keeper:
-                    raise
-                # Not we: what the hook waited for.
-                self.error = OSError(ECONNABORTED, "network= was cancelled")
             if core.cur_task is not self._keeper:
                 return
             if self._leaving:
@@ -135,7 +130,12 @@ class Link(Line):
         self._was_up = False
         if self._network:
             self._state("network")
-            await self._network()
+            try:
+                await self._network()
+            except core.CancelledError:
+                if core.cur_task is not self._keeper:
+                    raise
+                raise OSError(ECONNABORTED, "network= was cancelled")  # not we: what it waited for
             if core.cur_task is not self._keeper:
                 return  # the hook has swallowed that it was cancelled
         self._state("connecting")
