@@ -104,7 +104,7 @@ class Packets:
     def _drop(self):
         """Nothing waits any more."""
         self.acks[_AT] = self.acks[_COUNT] = self.acks[_PING] = 0
-        self.resend = _NO_RESEND  # the age of the packet resent last (session.oldest)
+        self.resend = _NO_RESEND  # the identifier of the packet resent last; 65536: none yet
 
     # --- what the driver calls
 
@@ -364,7 +364,9 @@ class Packets:
         # connection means nothing now.
         s = self.session
         while True:
-            i = s.oldest(self.resend)
+            # Its age now: SUBSCRIBE takes identifiers too, while this waits for quota.
+            i = self.resend
+            i = s.oldest(i if i > 65535 else (s.last - i) % 65535)
             if i < 0:
                 self.resend = _NO_RESEND
                 return False
@@ -394,10 +396,11 @@ class Packets:
                     break
                 except ValueError:
                     reason = 0x95
-            reason = s.topic[i], reason
-            s.answered(i, reason[1])  # before: what on_event calls may come here again
-            self.tell_inside("refused", reason)
-        self.resend = s.age(i)
+            s.answered(i, reason)  # first: who is told may publish, and come by here again
+            self.tell_inside("refused", (self.out_topic, reason))
+            if self.left or self.resend == _NO_RESEND:
+                return self.left > 0
+        self.resend = s.pid[i]
         return True
 
     def start_publish(self):

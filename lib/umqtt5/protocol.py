@@ -202,8 +202,10 @@ class Engine(Login):
         if i < 0:
             s.unmatched += 1
             return 0
-        self.quota += s.flags[i] >> 4  # 4.9
         answer >>= 16  # from here on the reason
+        if answer == 0x92 and not s.flags[i] >> 4:
+            answer = 0  # 3.7.2.1: not an error after a reconnect, where the last PUBCOMP may have been lost
+        self.quota += s.flags[i] >> 4  # 4.9
         topic = s.topic[i]
         s.answered(i, answer)
         if answer >= 0x80 and s.state[i] != _DONE:

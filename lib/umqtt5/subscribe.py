@@ -7,7 +7,7 @@ but for the answers.
 from micropython import const
 
 from .codec import find, properties, put_data, put_vbi, text, vbi_size
-from .errors import ProtocolError, wrong
+from .errors import ProtocolError, Refused, wrong
 
 # Texts of errors: see texts.py.
 _NO_FILTER = const(85)
@@ -190,19 +190,19 @@ def subscribe(
 ):
     e = c._engine
     s = e.session
-    props = e.properties(props, 8)
-    new = subscription(topic, qos, handler, id or 0, no_local, retain_as_published, retain_handling, props)
-    old = get(s, new.filter)
-    if id is None and handler:
+    old = get(s, check_filter(topic))
+    if id is None:
         # The one that this filter has keeps its number: messages that carry it may be on their way.
-        new.set_id((old and old.id) or next_id(s))
+        id = ((old and old.id) or next_id(s)) if handler else 0
+    props = e.properties(props, 8)
+    new = subscription(topic, qos, handler, id, no_local, retain_as_published, retain_handling, props)
     _clear_way(c)
     i = send_subscribe(e, new)
     add(s, new)  # now: messages may come before the SUBACK (3.8.4)
     try:
         c._doing = "SUBACK"
         return c._finish(i)
-    except BaseException:
+    except Refused:  # anything else, a handler's own error too: the broker may have it, and send messages
         remove(s, new.filter)
         if old:
             add(s, old)
