@@ -46,6 +46,16 @@ def test_subscribe_and_publish(broker_host, plain_port):
     c.disconnect()
 
 
+def test_will(broker_host, plain_port):
+    """A number is not so many zero bytes, nor a list its numbers: neither would show before the board is dead."""
+    c = MQTTClient("mistakes", broker_host, plain_port)
+    for wrong in (5, 21.5, None, [1, 2], {"a": 1}):
+        raises(TypeError, lambda: c.set_last_will("t", wrong))  # noqa: B023
+    for good in ("m", b"m", bytearray(b"m"), memoryview(b"m")):
+        c.set_last_will("t", good)
+        assert c._engine.terms.will[3] == b"m" and type(c._engine.terms.will[3]) is bytes
+
+
 def test_keys_in_a_wrong_form():
     says(ValueError, ["(salt, iterations, client_key, server_key)"], ScramSHA256, "me", keys=[(b"s", 1, b"c", b"s")])
     says(ValueError, ["either a password or keys"], ScramSHA256, "me")
