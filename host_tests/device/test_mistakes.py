@@ -46,6 +46,32 @@ def test_subscribe_and_publish(broker_host, plain_port):
     c.disconnect()
 
 
+def test_a_payload_that_is_none(broker_host, plain_port):
+    """A TypeError, and nothing of it stays: no alias that the broker does not know, no head of another topic."""
+    got = []
+    witness = MQTTClient("witness", broker_host, plain_port, keepalive=60)
+    witness.connect()
+    witness.subscribe("payload/#", 0, lambda m: got.append((m.topic, m.payload)))
+    for aliases in (8, 0):
+        for qos in (0, 1, 2):
+            c = MQTTClient("mistakes", broker_host, plain_port, keepalive=60, topic_aliases=aliases)
+            c.connect()
+            publisher = c.publisher(b"payload/b", qos)
+            for wrong in (5, 21.5, None, [1, 2], (3,), {"a": 1}, [0] * 300):
+                c.publish(b"payload/a", b"1", qos=qos)  # prepared; the next one gets an alias
+                raises(TypeError, lambda: c.publish(b"payload/a", wrong, qos=qos))  # noqa: B023
+                c.publish(b"payload/a", b"2", qos=qos)
+                raises(TypeError, lambda: publisher.publish(wrong))  # noqa: B023
+                c.publish(b"payload/a", b"3", qos=qos)
+            c.publish(b"payload/a", bytearray(b"4"), qos=2)
+            c.disconnect()
+            while not got or got[-1][1] != b"4":
+                witness.wait_msg()
+            assert got == [(b"payload/a", b"%d" % n) for n in [1, 2, 3] * 7 + [4]], got
+            got.clear()
+    witness.disconnect()
+
+
 def test_will(broker_host, plain_port):
     """A number is not so many zero bytes, nor a list its numbers: neither would show before the board is dead."""
     c = MQTTClient("mistakes", broker_host, plain_port)

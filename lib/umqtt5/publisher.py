@@ -42,6 +42,8 @@ class Publisher:
             return self._client.publish(self._topic, msg, self._retain, self._qos, self._props)
         if isinstance(msg, str):
             msg = msg.encode()
+        elif type(msg) is not bytes:
+            memoryview(msg)  # TypeError for a dict
         if e.left or e.pending:
             self._client._flush(None)
         if self._put(e, msg):
@@ -62,11 +64,11 @@ class Publisher:
         put_vbi(tx, 1, n)
         i += at
         n += at
+        e.prepared = None  # before what may raise: tx is no longer what it was
         tx[at:i] = self.head
         tx[i:n] = msg
         e.off = 0
         e.left = n
-        e.prepared = None
         if n < 130 and not e.pending:
             e.prepared = self
             e.prepared_flags = self._retain
