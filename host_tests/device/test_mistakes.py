@@ -2,6 +2,7 @@
 from binascii import b2a_base64
 
 from umqtt5 import MQTTClient
+from umqtt5.props import encode
 from usasl.scram import ScramSHA256
 from wire import raises
 
@@ -44,6 +45,15 @@ def test_subscribe_and_publish(broker_host, plain_port):
         says(ValueError, ["topic: empty, or with + or #", "subscribe"], c.publish, topic, b"m")
     c.publish("t", b"m", qos=2)  # nothing of all that has harmed the connection
     c.disconnect()
+
+
+def test_properties():
+    for value in ("a", "1 h", None, [60], {}, -1, 1 << 32):
+        says(ValueError, ["message_expiry_interval", "0..4294967295"], encode, message_expiry_interval=value)
+    assert encode(message_expiry_interval=60.0) == encode(message_expiry_interval=60)
+    says(ValueError, ["no such property: message_expiry"], encode, message_expiry=60)
+    says(ValueError, ["user_property", "(name, value) pairs"], encode, user_property=("a", "b"))
+    says(ValueError, ["user_property", "(name, value) pairs"], encode, user_property={"a": "b"})
 
 
 def test_a_payload_that_is_none(broker_host, plain_port):
