@@ -292,7 +292,7 @@ class Link(Line):
     async def _open(self, where):
         """TCP to the first address that answers, and TLS."""
         host, port, tls = where
-        self._doing = "looking up " + host
+        self._doing = "looking up %s" % host
         error = None
         for address in addresses(host, port):
             self._doing = "connecting to %s:%d" % (host, port)

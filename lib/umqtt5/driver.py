@@ -196,7 +196,7 @@ class Driver:
     def _open(self, where, deadline):
         """TCP to the first address that answers, and TLS."""
         host, port, tls = where
-        self._doing = "looking up " + host
+        self._doing = "looking up %s" % host
         error = None
         for address in transport.addresses(host, port):
             self._doing = "connecting to %s:%d" % (host, port)

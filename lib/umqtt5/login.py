@@ -222,7 +222,7 @@ class Login(Reader):
         """The will of the next CONNECT (3.1.2.5)."""
         if not 0 <= qos <= 2:
             raise errors.wrong(_QOS)
-        msg = msg.encode() if isinstance(msg, str) else bytes(msg)
+        msg = b"" + (msg.encode() if isinstance(msg, str) else msg)  # bytes(5) would be five zeros
         flags = 0x04 | qos << 3 | (0x20 if retain else 0)
         self.terms.will = (flags, self.properties(props, 0), self.topic(topic), msg)
 

@@ -107,7 +107,7 @@ class Engine(Login):
         terms.reauth_hold = reauth_hold
         super().__init__(terms, session, tx_size, rx_size, topic_aliases, int(timeout * 1000))
         terms.props = self.properties(props, 1)
-        for ident in (0x11, 0x15, 0x16, 0x21, 0x22, 0x27):
+        for ident in b"\x11\x15\x16\x21\x22\x27":  # a tuple takes more
             if find(terms.props, 0, len(terms.props), ident) >= 0:
                 raise errors.wrong((_OWN_ARGUMENT, ident))
         if ack_props:
@@ -250,8 +250,11 @@ class Engine(Login):
                 raise errors.wrong(_NO_RETAIN)
         if type(self.out_topic) is not bytes or self.out_topic not in self.topics_ok:
             self.out_topic = self.topic(self.out_topic)
-        if type(self.out_msg) is not bytes and isinstance(self.out_msg, str):
-            self.out_msg = self.out_msg.encode()
+        msg = self.out_msg
+        if type(msg) is not bytes:
+            if type(msg) is str:
+                self.out_msg = msg = msg.encode()
+            memoryview(msg)  # TypeError for a dict, and before an alias counts as sent
         self.out_props = self.properties(self.out_props, 3) if self.out_props else b""
         self.out_alias = self._outgoing_alias() if self.alias_limit else -1
         if self.out_flags & 6:

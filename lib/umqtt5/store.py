@@ -267,7 +267,7 @@ class Store:
         """The application's own few bytes: a count, a state. Called by a handler of a message at QoS 2, as the last
         thing that it does, they are written in one record with the message's identifier: both, or neither. Otherwise
         with flush()."""
-        self.word = bytes(word)
+        self.word = b"" + word  # bytes(5) would be five zeros
 
     def flush(self):
         """All on flash: before deep sleep, or where a `word` was kept elsewhere than in a handler."""
