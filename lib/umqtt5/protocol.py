@@ -253,8 +253,9 @@ class Engine(Login):
         msg = self.out_msg
         if type(msg) is not bytes:
             if type(msg) is str:
-                self.out_msg = msg = msg.encode()
-            memoryview(msg)  # TypeError for a dict, and before an alias counts as sent
+                self.out_msg = msg.encode()
+            elif type(msg) is not bytearray:
+                memoryview(msg)  # TypeError for a dict, and before an alias counts as sent
         self.out_props = self.properties(self.out_props, 3) if self.out_props else b""
         self.out_alias = self._outgoing_alias() if self.alias_limit else -1
         if self.out_flags & 6:
