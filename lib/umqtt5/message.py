@@ -66,6 +66,10 @@ class Usual:
         self.head = bytes(m.buf[: m.topic_end])  # how the variable header of the PUBLISH begins
         self.tail = bytes(m.buf[m.props_start - 1 : m.start])  # and ends: at QoS 0 right behind `head`
         self.whole = self.head + self.tail
+        self.topic_end = m.topic_end
+        # At QoS 0:
+        self.start = len(self.whole)
+        self.props_start = m.topic_end + 1
         self.handler = handler
         self.next = next
 
@@ -111,13 +115,13 @@ class Message:
         s = e.session.usual if qos < 2 else None
         while s is not None:  # asked for its truth, an object searches its class: 600 instructions
             if qos:
-                if self.buf.startswith(s.head) and self.buf.startswith(s.tail, len(s.head) + 2):
+                if self.buf.startswith(s.head) and self.buf.startswith(s.tail, s.topic_end + 2):
                     break
             elif self.buf.startswith(s.whole):
                 break
             last = s
             s = s.next
-        if s is None or e.size or n < len(s.whole) + 2 * qos or (not qos and e.head[0] & 8):
+        if s is None or e.size or n < s.start + 2 * qos or (not qos and e.head[0] & 8):
             return False
         if last is not None:
             last.next = s.next
@@ -128,9 +132,9 @@ class Message:
         self.same = s.head if qos else s.whole
         self.topic_buf = self.buf
         self.topic_start = 2
-        self.topic_end = len(s.head)
-        self.start = len(s.whole) + 2 * qos
-        self.props_start = self.start + 1 - len(s.tail)
+        self.topic_end = s.topic_end
+        self.start = s.start + 2 * qos
+        self.props_start = s.props_start + 2 * qos
         self.end = n
         self.qos = qos
         self.dup = last & 8 == 8

@@ -32,9 +32,11 @@ MEASURES = {
     "publish QoS 0, two topics in turn": True,
     "publish QoS 1, in turn": False,
     "receive QoS 0": True,
+    "receive QoS 0, two topics in turn": True,
+    "receive QoS 0, two topics of a wildcard": True,
     "receive QoS 1": True,
 }
-_TOPIC, _MESSAGE = b"bench/house/kitchen", b'{"t": 21.5, "h": 48, "n": 123}'
+_TOPICS, _MESSAGE = (b"bench/house/kitchen", b"bench/house/cellar"), b'{"t": 21.5, "h": 48, "n": 123}'
 
 
 def measure():
@@ -77,19 +79,22 @@ def _serve(server, what, ours, n):
             connection.recv(4096)  # CONNECT; MQTT 5.0 wants a property length in the answer, 3.1.1 knows none
             connection.sendall(b"\x20\x03\0\0\0" if ours else b"\x20\x02\0\0")
             if what.startswith("receive"):
-                if ours:
+                topics = _TOPICS if "two" in what else _TOPICS[:1]
+                filters = len(topics) if "in turn" in what else 1
+                for _ in range(filters if ours else 0):
                     subscribe = connection.recv(4096)
                     connection.sendall(b"\x90\x04" + subscribe[2:4] + b"\0\x01")
-                connection.sendall(_publish(what.endswith("1"), ours) * n)
+                sent = [_publish(topic, "QoS 1" in what, i % filters + 1, ours) for i, topic in enumerate(topics)]
+                connection.sendall(b"".join(sent) * (n // len(topics)))
             while data := connection.recv(65536):
                 if what.startswith("publish QoS 1"):
-                    at = 4 + len(_TOPIC)
+                    at = 4 + len(_TOPICS[0])
                     connection.sendall(b"\x40\x02" + data[at : at + 2])
 
 
-def _publish(qos, ours):
-    body = len(_TOPIC).to_bytes(2, "big") + _TOPIC + (b"\0\x05" if qos else b"")
-    body += (b"\x02\x0b\x01" if ours else b"") + _MESSAGE
+def _publish(topic, qos, ident, ours):
+    body = len(topic).to_bytes(2, "big") + topic + (b"\0\x05" if qos else b"")
+    body += (bytes((2, 0x0B, ident)) if ours else b"") + _MESSAGE
     return bytes((0x30 | qos << 1, len(body))) + body
 
 

@@ -19,7 +19,9 @@ if not ours:
     client.set_callback(handlers.take_umqtt)
 client.connect()
 if ours and what.startswith("receive"):
-    client.subscribe(TOPICS[0], 1, handlers.take)
+    filters = TOPICS if "in turn" in what else [b"bench/house/+"] if "wildcard" in what else TOPICS[:1]
+    for filter in filters:
+        client.subscribe(filter, 1, handlers.take)
 
 
 def main():
