@@ -10,12 +10,11 @@ from errno import ENOTCONN
 
 import umqtt5.errors as errors
 
-from .codec import data, find, kind, properties, put_data, put_vbi, skip, text, u16, u32, vbi, vbi_size
+from .codec import data, find, kind, properties, put_data, put_vbi, skip, u16, u32, vbi, vbi_size
 from .reader import Reader
 
 # Texts of errors: see texts.py.
 _LARGE_DATA = const(24)
-_PASSWORD = const(25)
 _QOS = const(26)
 _CONNACK_AGAIN = const(27)
 _MQTT_311 = const(28)
@@ -58,27 +57,8 @@ def _property(ident, value):
 
 class Terms:
     """What CONNECT asks for (3.1) and CONNACK has granted (3.2), as far as no other packet needs it: in a table of
-    its own, because each attribute of the engine makes all others slower to find, and its table grows in leaps."""
-
-    def __init__(self, client_id, user, password, keepalive, mechanism):
-        if mechanism:
-            if password is not None:
-                raise errors.wrong(_PASSWORD)
-            if user is None:
-                # EMQX's rules look at the MQTT User Name, not at the mechanism's.
-                user = getattr(mechanism, "user", None)
-        self.client_id = text(client_id, "client_id")
-        self.mechanism = mechanism
-        self.user = None if user is None else text(user, "user")
-        self.password = password.encode() if isinstance(password, str) else password
-        self.keepalive = keepalive  # s; the broker's Server Keep Alive replaces it in the engine while connected
-        self.redirect = None  # (0x9C or 0x9D, Server Reference): where the broker has sent us
-        self.will = None  # (flags, props, topic, msg)
-        self.clean = True
-        self.expiry = 0  # s, of this connection: session_expiry, or what stands for None
-        self.connack = b"\0"  # flags and properties, without the authentication data (see props.granted)
-        # topics: by topic alias of the broker's; as many as it may have. And as MQTTClient was told: session_expiry,
-        # max_packet, republish, reauth_every (ms), reauth_hold, props (bytes).
+    its own, because each attribute of the engine makes all others slower to find, and its table grows in leaps. Its
+    attributes: see make.py."""
 
     def said(self, ident):
         """The value of a CONNECT property of one byte that the caller has given, or -1."""

@@ -31,7 +31,6 @@ _PUBACK = const(1)  # as in session.py
 _PUBREC = const(2)  # as in session.py
 _PUBCOMP = const(3)  # as in session.py
 _NO_RESEND = const(-1)
-_TOPICS = const(8)  # so many are known to be right
 _CHARGED = const(0x10)  # in Session.flags
 
 
@@ -58,31 +57,7 @@ def again(e, msg):
 
 
 class Packets:
-    """The outgoing half of the engine. Owns `tx`; refers to the session."""
-
-    def __init__(self, tx_size, aliases, session):
-        self.tx = bytearray(tx_size)
-        self.session = session
-        self.acks = bytearray(4 * _ACKS + 3)  # a ring of (fixed header, reason, packet identifier: 2 bytes); see _AT
-        # Beside it, once there are any: the properties of each; last, those of each that has none of its own.
-        self.ack_props = None
-        # Outgoing topic aliases (3.3.2.3.4), given by themselves: alias n is entry n - 1 of (topics; when it was
-        # used, the one used least recently gives way, and last the clock of that; 1: the broker knows it).
-        self.aliases = [None] * aliases, [0] * (aliases + 1), bytearray(aliases)
-        self.props_ok = None  # the bytes objects last found right, by identity: not to check them at each publish
-        self.topics_ok = [None] * _TOPICS  # and topics: to look at each byte takes longer than all the rest
-        self.max_out = 0
-        # The PUBLISH that is to be built stands here and not in arguments: MicroPython takes the frame of a function
-        # with more than 11 words of locals and stack from the heap, at each call (tools/frames.py).
-        self.out_topic = self.out_msg = self.out_props = b""
-        self.out_flags = self.out_pid = 0
-        self.out_alias = -1
-        # Whose PUBLISH stands in tx, whole but for the payload, and may be sent again with another (driver.repeat()):
-        # its topic (bytes) where it has no properties, or its Publisher. None: it does not, or something waits to go
-        # out, or the connection is not UP: a publish that finds itself here has nothing else to check.
-        self.prepared = None
-        self.prepared_flags = self.prepared_at = self.prepared_most = 0
-        self.reset()
+    """The outgoing half of the engine. Owns `tx`; refers to the session. Its attributes: see make.py."""
 
     def reset(self):
         """Before a new connection: nothing to write."""

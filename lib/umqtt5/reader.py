@@ -39,7 +39,6 @@ _DRAIN = const(3)
 _PING = const(34)  # as in packets.py
 
 _SCRATCH = const(32)
-_VIEWS = const(4)
 _NEVER = const(0x1FFFFFFF)  # ms; longer than any interval of MQTT's, and no more than a small integer
 
 # 2.1.3: the flags of each packet type that a server may send; _ANY: PUBLISH; _NONE: not a server's.
@@ -49,44 +48,7 @@ _FLAGS = const(b"\xfe\xfe\0\xff\0\0\x02\0\xfe\0\xfe\0\xfe\0\0\0")
 
 
 class Reader(Packets):
-    """The incoming half of the engine, below the meaning of packets. Owns `rx`."""
-
-    def __init__(self, terms, session, tx_size, rx_size, aliases, timeout):
-        self.rx = bytearray(rx_size)  # the largest block comes first
-        super().__init__(tx_size, aliases, session)
-        self.terms = terms  # see login.py
-        self.exchange = None  # see auth.py
-        self.head = bytearray(5)
-        self.scratch = bytearray(_SCRATCH)
-        # Where a body that comes in pieces goes on: readinto() takes no offset. A multiple of _SCRATCH.
-        step = max(_SCRATCH, (rx_size // _VIEWS + _SCRATCH - 1) // _SCRATCH * _SCRATCH)
-        self.views = [self.rx]
-        for i in range(step, rx_size, step):
-            self.views.append(memoryview(self.rx)[i:])
-        self.timeout = timeout  # ms
-        self.keepalive = 0  # s
-        self.state = CLOSED
-        self.driver = self.turn = None  # the blocking one, and its pull(); nothing here uses them, see driver.py
-        self.in_handler = False
-        self.handler_raised = False  # see broke()
-        # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the
-        # error says. 0x80 to 0x82, 0x95 and what a rule names: never 0x87, which is the server's alone.
-        self.parting = None
-        # By packet type: a function of (engine, length of the variable header and payload in rx). An attribute of the
-        # class is found only behind a search through all of the engine's own.
-        self.handlers = self.handlers
-        self.quick = -1  # a body of so many bytes is read at once with its header; -1: none (max_packet, before UP)
-        self.last_tx = self.last_rx = 0  # ticks, ms
-        self.pinged = None  # when PINGREQ was due, if PINGRESP has not come yet
-        self.size = 0  # of a body that comes in pieces; while it is dealt with, of a PUBLISH too large for rx
-        self.on_event = None
-        # Of login.py and reauth.py. Every attribute of the engine is made in a constructor: its table must not grow
-        # later, when the heap is in pieces.
-        self.authenticating = False  # True while a re-authentication runs
-        self.held = False  # it holds back what we send: build no packet, wait
-        self.max_qos = -1  # until CONNACK tells
-        self.retain_available = 0
-        self._await()
+    """The incoming half of the engine, below the meaning of packets. Owns `rx`. Its attributes: see make.py."""
 
     # --- what the driver calls
 

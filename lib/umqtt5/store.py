@@ -340,7 +340,9 @@ class StoredSession(Session):
         # The table may have had another size in the last life: each identifier has to find a place of its own.
         while len({pid % n for pid in slots}) < len(slots):
             n += 1
-        super().__init__(n - 2)
+        from .make import session
+
+        session(self, n - 2)
         self.size = size
         self.store = store
         self.last = store._last
