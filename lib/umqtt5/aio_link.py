@@ -17,7 +17,7 @@ from .aio_wait import pause, ready, wake
 from .errors import Disconnected, PeerError, Refused
 from .reader import FAILED, UP
 from .retry import PERMANENT, RETRY, Backoff, verdict
-from .transport import POLLIN, POLLOUT, addresses, connected, named, poller, start
+from .transport import POLLIN, POLLOUT, addresses, connected, poller, start
 
 _SLICE = const(5)  # ms that the reader reads on while there is something, before other tasks run
 _TLS = "TLS handshake"
@@ -197,6 +197,12 @@ class Link(Line):
     def _fail(self, error):
         if self._failure is None:
             self._failure = error
+            try:
+                from .ending import named
+
+                self._failure = named(error, self._doing)
+            except MemoryError:
+                pass  # without the step, then: the keeper must hear of it
             self._rouse()
 
     def _state(self, state):
@@ -274,7 +280,7 @@ class Link(Line):
                     self._reader = core.create_task(self._read())
                 await pause()
         except Exception as x:
-            self._fail(named(x, self._doing))
+            self._fail(x)
 
     async def _open(self, where):
         """TCP to the first address that answers, and TLS."""
@@ -360,7 +366,6 @@ class Link(Line):
     def _last_words(self, error):
         """A write failed. The broker may have said why before it closed, and that is the better error."""
         e = self._engine
-        error = named(error, self._doing)
         try:
             while self._reader and not e.in_handler and not e.acks_full() and e.state != FAILED:
                 n = self._sock.readinto(e.into, e.need)
@@ -400,7 +405,7 @@ class Link(Line):
                     await core.sleep_ms(0)
                     began = ticks_ms()
         except Exception as x:
-            self._fail(named(x, self._doing))
+            self._fail(x)
 
     def _got(self, n):
         """What the read has brought."""

@@ -225,7 +225,9 @@ class Driver:
             self._flush(deadline)  # what a resumed session resends
         except BaseException as x:
             self._abort()
-            raise transport.named(x, self._doing)
+            from .ending import named
+
+            raise named(x, self._doing)
         self._doing = "after the login"
         return bool(e.terms.connack[0])
 

@@ -19,29 +19,16 @@ _QOS = const(26)
 _CONNACK_AGAIN = const(27)
 _MQTT_311 = const(28)
 _CONNACK_BEHIND = const(29)
-_CONNACK_REASON = const(30)
 _CONNACK_EARLY = const(31)
 _CONNACK_AUTH = const(32)
 _SESSION_PRESENT = const(33)
 _NO_CLIENT_ID = const(34)
 _RESPONSE_INFORMATION = const(35)
 _AUTH_UNASKED = const(36)
-_DISCONNECT_EXPIRY = const(37)
-_DISCONNECT_REASON = const(38)
 _PROBLEM_INFORMATION = const(39)
-
-# The reasons of 3.2.2.2, and those of 3.14.2.1 that are a server's. 0x8C is not among these, but EMQX ends a failed
-# re-authentication with it.
-_CONNACK_REASONS = const(b"\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8c\x90\x95\x97\x99\x9a\x9b\x9c\x9d\x9f")
-_DISCONNECT_REASONS = const(
-    b"\x00\x80\x81\x82\x83\x87\x89\x8b\x8c\x8d\x8e\x8f\x90\x93\x94\x95\x96\x97\x98\x99\x9a\x9b\x9c\x9d\x9e\x9f"
-    b"\xa0\xa1\xa2"
-)
 
 _CONNECTING = const(1)  # as in reader.py
 _UP = const(2)  # as in reader.py
-_PUBCOMP = const(3)  # as in session.py
-_ANEW = const(8)  # in Session.flags
 
 _LARGEST = const(268435460)  # bytes: no packet can be larger (2.1.4)
 
@@ -64,25 +51,6 @@ class Terms:
         """The value of a CONNECT property of one byte that the caller has given, or -1."""
         i = find(self.props, 0, len(self.props), ident)
         return -1 if i < 0 else self.props[i]
-
-
-def _session_gone(e):
-    """The broker has no session of ours: what was in flight is sent anew, or told as "unsent"."""
-    s = e.session
-    s.forget_received()
-    i = s.oldest(65536)
-    while i >= 0:
-        age = s.age(i)
-        if s.state[i] == _PUBCOMP:
-            # The broker has it, and may have passed it on: never sent anew (4.3.3).
-            e.tell_inside("unconfirmed", s.topic[i])
-            s.answered(i, 0)
-        elif e.terms.republish:
-            s.flags[i] |= _ANEW
-        else:
-            e.tell_inside("unsent", (s.topic[i], s.msg[i]))
-            s.answered(i, 0)
-        i = s.oldest(age)
 
 
 class Login(Reader):
@@ -220,17 +188,16 @@ class Login(Reader):
             raise errors.MalformedPacket("CONNACK")
         if properties(rx, 2, n, 2) != n:
             raise errors.MalformedPacket(_CONNACK_BEHIND)
-        reason = rx[1]
-        at = 2 + vbi_size(vbi(rx, 2, n))
-        if reason and reason not in _CONNACK_REASONS:
-            raise errors.ProtocolError((_CONNACK_REASON, reason))
-        if reason:
-            raise self._refusal("CONNACK", reason, at, n)
+        if rx[1]:
+            from .ending import connack
+
+            raise connack(self, n)
         if self.left and self.state != _UP:
             raise errors.ProtocolError(_CONNACK_EARLY)
         if self.exchange:
             self.exchange.connack(n)
         else:
+            at = 2 + vbi_size(vbi(rx, 2, n))
             if find(rx, at, n, 0x15) >= 0 or find(rx, at, n, 0x16) >= 0:  # [MQTT-4.12.0-6]
                 raise errors.ProtocolError(_CONNACK_AUTH)
             self.accept(n)
@@ -250,7 +217,11 @@ class Login(Reader):
             raise errors.ProtocolError(_RESPONSE_INFORMATION)  # [MQTT-3.1.2-28]
         if not rx[0]:
             self.session.known = 1
-            _session_gone(self)
+            self.session.forget_received()
+            if self.session.sending:
+                from .resume import gone
+
+                gone(self)
         if i >= 0:
             terms.client_id = data(rx, i)
         if self.session.store:
@@ -301,39 +272,9 @@ class Login(Reader):
         return 0
 
     def _disconnect(self, n):  # 3.14
-        reason = self.rx[0] if n else 0
-        at = n
-        if n > 1:
-            if properties(self.rx, 1, n, 14) != n:
-                raise errors.MalformedPacket("DISCONNECT")
-            at = 1 + vbi_size(vbi(self.rx, 1, n))
-            if find(self.rx, at, n, 0x11) >= 0:  # [MQTT-3.14.2-2]
-                raise errors.ProtocolError(_DISCONNECT_EXPIRY)
-        if reason not in _DISCONNECT_REASONS:
-            raise errors.ProtocolError((_DISCONNECT_REASON, reason))
-        raise self._refusal("DISCONNECT", reason, at, n)
+        from .ending import disconnect
 
-    def _refusal(self, packet, reason, at, n):
-        """The error for a CONNACK or DISCONNECT with a reason >= 0x80."""
-        said = find(self.rx, at, n, 0x1F)
-        said = None if said < 0 else str(data(self.rx, said), "utf-8")
-        self.parting = 0  # the server has spoken first
-        x = self.exchange
-        if reason == 0x86 or reason == 0x87 or reason == 0x8C or (x and x.again and x.refused(reason)):
-            mechanism = self.terms.mechanism
-            error = errors.AuthError(packet, reason, said, mechanism and mechanism.name)
-            error.step = (3 if x.again else x.step) if x else 0
-        elif packet == "DISCONNECT":
-            error = errors.Disconnected(reason, said)
-        else:
-            error = errors.Refused(packet, reason, said)
-        error.props = bytes(self.rx[at:n])
-        i = find(self.rx, at, n, 0x1C)
-        if i >= 0:
-            error.server = str(data(self.rx, i), "utf-8")
-            if reason == 0x9C or reason == 0x9D:
-                self.terms.redirect = (reason, error.server)
-        return error
+        raise disconnect(self, n)
 
     def check_problem_information(self, at, n):
         """[MQTT-3.1.2-29]: asked for no problem information, the server sends none but in PUBLISH, CONNACK and

@@ -29,9 +29,8 @@ _PING = const(34)
 
 _PUBACK = const(1)  # as in session.py
 _PUBREC = const(2)  # as in session.py
-_PUBCOMP = const(3)  # as in session.py
 _NO_RESEND = const(-1)
-_CHARGED = const(0x10)  # in Session.flags
+_CHARGED = const(0x10)  # as in resume.py
 
 
 def again(e, msg):
@@ -79,7 +78,7 @@ class Packets:
     def _drop(self):
         """Nothing waits any more."""
         self.acks[_AT] = self.acks[_COUNT] = self.acks[_PING] = 0
-        self.resend = _NO_RESEND  # the age of the packet resent last (session.oldest)
+        self.resend = _NO_RESEND  # the age of the packet resent last (resume.oldest)
 
     # --- what the driver calls
 
@@ -110,8 +109,11 @@ class Packets:
         if self.acks[_COUNT]:
             self._next_ack()
             return True
-        if self.resend != _NO_RESEND and self._resend():
-            return True
+        if self.resend != _NO_RESEND:
+            from .resume import resend
+
+            if resend(self):
+                return True
         if self.acks[_PING]:
             self.acks[_PING] = 0
             self.tx[0] = 0xC0
@@ -334,46 +336,6 @@ class Packets:
         tx[i:n] = self.out_props
         return n
 
-    def _resend(self):
-        # 4.4: after a reconnect, in the order in which they were sent. With its full topic: an alias of the last
-        # connection means nothing now.
-        s = self.session
-        while True:
-            i = s.oldest(self.resend)
-            if i < 0:
-                self.resend = _NO_RESEND
-                return False
-            if s.state[i] == _PUBCOMP:
-                self._ack(0x62, 0, s.pid[i])
-                self._next_ack()
-                break
-            if not self.quota:
-                return False
-            self.out_flags = flags = s.flags[i] & 15 ^ 8
-            self.out_topic = s.topic[i]
-            self.out_msg = s.msg[i]
-            self.out_props = s.props[i] or b""
-            self.out_pid = s.pid[i]
-            self.out_alias = -1
-            # This broker may take less than it did before; then the message can never go out.
-            reason = 0
-            if flags >> 1 & 3 > self.max_qos:
-                reason = 0x9B
-            elif flags & 1 and not self.retain_available:
-                reason = 0x9A
-            else:
-                try:
-                    self.put_publish()
-                    self.quota -= 1
-                    s.flags[i] |= _CHARGED
-                    break
-                except ValueError:
-                    reason = 0x95
-            self.tell("refused", (s.topic[i], reason))
-            s.answered(i, reason)
-        self.resend = s.age(i)
-        return True
-
     def start_publish(self):
         """A PUBLISH with QoS > 0: the slot that waits for its answer. ResourceError where the table, or the broker's
         Receive Maximum, has no room now."""
@@ -396,14 +358,10 @@ class Packets:
     def _no_room(self):
         raise errors.ResourceError((_IN_FLIGHT, self.session.size, self.granted(0x21, 65535)))
 
-    def put_disconnect(self, reason, props=b""):
+    def put_disconnect(self, reason):
         """DISCONNECT (3.14). Nothing else goes out after it [MQTT-3.14.4-2]."""
         self._drop()
-        if props:
-            i = self._begin(0xE0, 1 + vbi_size(len(props)) + len(props))
-            self.out[i] = reason
-            self._props(self.out, i + 1, props)
-        elif reason:
+        if reason:
             self.out[self._begin(0xE0, 1)] = reason
         else:
             self._begin(0xE0, 0)

@@ -18,7 +18,7 @@ from micropython import const
 
 import umqtt5.errors as errors
 
-from .codec import find, properties, vbi, vbi_size
+from .codec import properties, vbi, vbi_size
 from .login import Login
 
 # Texts of errors: see texts.py.
@@ -27,9 +27,6 @@ _BEHIND = const(95)
 _QOS_ABOVE = const(96)
 _NO_RETAIN = const(97)
 _TOO_MANY_REQUESTS = const(98)
-_NOT_A_CLIENTS = const(99)
-_REFERENCE = const(100)
-_EXPIRY_0 = const(101)
 
 _UP = const(2)  # as in reader.py
 _PUBACK = const(1)  # as in session.py
@@ -41,7 +38,6 @@ _NO_RESEND = const(-1)  # as in packets.py
 # The reasons that a server may give (3.4.2.1, 3.5.2.1; 3.6.2.1, 3.7.2.1).
 _PUB_REASONS = const(b"\x00\x10\x80\x83\x87\x90\x91\x97\x99")
 _REL_REASONS = const(b"\x00\x92")
-_OUR_DISCONNECTS = const(b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99")  # 3.14.2.1, a client's
 
 
 class Engine(Login):
@@ -212,19 +208,12 @@ class Engine(Login):
         """Build our DISCONNECT (3.14). Nothing else goes out after it [MQTT-3.14.4-2]. session_expiry: s, instead of
         CONNECT's. Allocates."""
         self._ready_for_use()
-        if reason not in _OUR_DISCONNECTS:
-            raise errors.wrong((_NOT_A_CLIENTS, reason))
-        props = self.properties(props, 14)
-        if find(props, 0, len(props), 0x1C) >= 0:
-            raise errors.wrong(_REFERENCE)
-        if session_expiry is not None:
-            from .props import encode
+        if reason or props or session_expiry is not None:
+            from .ending import end
 
-            props = self.properties(props + encode(session_expiry_interval=session_expiry), 14)
-        i = find(props, 0, len(props), 0x11)
-        if i >= 0 and props[i : i + 4] != b"\0\0\0\0" and not self.terms.expiry:  # [MQTT-3.1.2-23], 3.14.2.2.2
-            raise errors.wrong(_EXPIRY_0)
-        self.put_disconnect(reason, props)
+            end(self, reason, props, session_expiry)
+        else:
+            self.put_disconnect(0)
 
 
 Engine.handlers = (

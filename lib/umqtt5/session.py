@@ -109,20 +109,3 @@ class Session:
         """PUBREL has come for the identifier at place i."""
         self.received[i] = 0
         self.receiving -= 1
-
-    def oldest(self, n):
-        """The next slot in flight, in the order in which they were sent, behind the one whose age (see below) is
-        `n`: an index or -1. For resending (4.4): start with n=65536."""
-        best = -1
-        age = 0
-        for i in range(len(self.state)):
-            if _PUBACK <= self.state[i] <= _PUBCOMP:
-                a = (self.last - self.pid[i]) % 65535
-                if age <= a < n:
-                    age = a
-                    best = i
-        return best
-
-    def age(self, i):
-        """How many packet identifiers ago slot i was taken."""
-        return (self.last - self.pid[i]) % 65535

@@ -29,6 +29,7 @@ from micropython import const
 from .codec import put_vbi, u16, u32, vbi, vbi_size
 from .errors import MQTTError, wrong
 from .log import Log
+from .resume import age, oldest
 from .session import Session
 
 _PUBACK = const(1)  # as in session.py
@@ -168,12 +169,12 @@ class Store:
             if pid and pid not in self._held:
                 put(_RECEIVED, _u16(pid))
         if s:
-            i = s.oldest(65536)
+            i = oldest(s, 65536)
             while i >= 0:
                 self._put_slot(
                     put, s.pid[i], s.state[i] == _PUBCOMP, s.flags[i] & 15, s.topic[i], s.msg[i], s.props[i]
                 )
-                i = s.oldest(s.age(i))
+                i = oldest(s, age(s, i))
             put(_LAST, _u16(s.last))
         else:
             for pid in self._by_age():

@@ -4,14 +4,10 @@ can do without blocking.
 This file and tls.py alone know the difference between MicroPython and CPython (where the host tools run lib/).
 """
 
-from micropython import const
-
 import errno
 import select
 import socket
 import sys
-
-_TLS = const("TLS handshake")  # as in driver.py
 
 POLLIN = select.POLLIN
 POLLOUT = select.POLLOUT
@@ -74,14 +70,3 @@ def connected(sock, poll):
         if event[1] & POLLOUT:
             return True
     return False
-
-
-def named(x, doing):
-    """The exception `x`: an error of the socket's with the step `doing`, in which it came; any other as it is."""
-    if type(x) is OSError and (len(x.args) == 1 or not isinstance(x.args[0], int)):
-        # The unix port's look-up has a text in the place of a number.
-        number = x.args[0] if len(x.args) == 1 and isinstance(x.args[0], int) else errno.EHOSTUNREACH
-        return OSError(number, doing)
-    if type(x) is ValueError and doing == _TLS:
-        return OSError(errno.ECONNABORTED, "%s: %s" % (_TLS, x.args[0].strip()))  # mbedtls' word on the certificate
-    return x
