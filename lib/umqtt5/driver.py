@@ -20,7 +20,6 @@ _POLLOUT = const(4)
 _UP = const(2)  # as in reader.py
 _FAILED = const(3)  # as in reader.py
 _DONE = const(6)  # as in session.py
-_TLS = const("TLS handshake")
 _LOGIN = const("login: waiting for AUTH or CONNACK")
 _SLICE = const(50)  # ms between two calls of on_wait()
 
@@ -191,13 +190,9 @@ class Driver:
             raise error or OSError(errno.ECONNRESET)
         self._doing = _LOGIN
         if tls:
-            from .tls import secure
+            from .tls import cover
 
-            self._doing = _TLS
-            self._together = -1
-            self._poll.unregister(self.sock)
-            self.sock = secure(self.sock, tls)
-            self._poll.register(self.sock, self._events)
+            cover(self, tls)
         self._listen()
 
     def _listen(self, *ahead):

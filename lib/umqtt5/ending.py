@@ -20,7 +20,7 @@ _NOT_A_CLIENTS = const(99)
 _REFERENCE = const(100)
 _EXPIRY_0 = const(101)
 
-_TLS = const("TLS handshake")  # as in driver.py
+_TLS = const("TLS handshake")  # as in tls.py
 
 # The reasons of 3.2.2.2, and those of 3.14.2.1 that are a server's. 0x8C is not among these, but EMQX ends a failed
 # re-authentication with it.

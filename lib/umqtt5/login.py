@@ -15,7 +15,6 @@ from .reader import Reader
 
 # Texts of errors: see texts.py.
 _LARGE_DATA = const(24)
-_QOS = const(26)
 _CONNACK_AGAIN = const(27)
 _MQTT_311 = const(28)
 _CONNACK_BEHIND = const(29)
@@ -168,11 +167,9 @@ class Login(Reader):
 
     def set_will(self, topic, msg, retain, qos, props):
         """The will of the next CONNECT (3.1.2.5)."""
-        if not 0 <= qos <= 2:
-            raise errors.wrong(_QOS)
-        msg = msg.encode() if isinstance(msg, str) else bytes(msg)
-        flags = 0x04 | qos << 3 | (0x20 if retain else 0)
-        self.terms.will = (flags, self.properties(props, 0), self.topic(topic), msg)
+        from .make import will
+
+        will(self, topic, msg, retain, qos, props)
 
     # --- the broker's answers
 

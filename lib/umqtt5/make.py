@@ -1,6 +1,7 @@
-"""What a constructor alone needs: checks the engine's arguments, and makes its every buffer, table and attribute.
+"""What is needed once, before connect(): checks the engine's arguments, makes its every buffer, table and attribute;
+and checks the will.
 
-Loaded for it, and unloaded as soon as it is done: no reconnect needs it. Every attribute is made here, since an
+Loaded for that, and unloaded as soon as it is done: no reconnect needs it. Every attribute is made here, since an
 instance's table must not grow later, when the heap is in pieces.
 """
 
@@ -16,6 +17,7 @@ from .session import Session
 
 # Texts of errors: see texts.py.
 _PASSWORD = const(25)
+_QOS = const(26)
 _KEEPALIVE = const(54)
 _MAXIMA = const(55)
 _BUFFERS = const(56)
@@ -38,10 +40,26 @@ def make(engine, *args, **options):
     try:
         _engine(engine, *args, **options)
     finally:
-        sys.modules.pop("umqtt5.make", None)
-        package = sys.modules["umqtt5"]
-        if hasattr(package, "make"):
-            del package.make
+        _unload()
+
+
+def will(e, topic, msg, retain, qos, props):
+    """What Login.set_will() does."""
+    try:
+        if not 0 <= qos <= 2:
+            raise wrong(_QOS)
+        msg = msg.encode() if isinstance(msg, str) else bytes(msg)
+        flags = 0x04 | qos << 3 | (0x20 if retain else 0)
+        e.terms.will = (flags, e.properties(props, 0), e.topic(topic), msg)
+    finally:
+        _unload()
+
+
+def _unload():
+    sys.modules.pop("umqtt5.make", None)
+    package = sys.modules["umqtt5"]
+    if hasattr(package, "make"):
+        del package.make
 
 
 # The layers of the engine, from top to bottom: each file's attributes.

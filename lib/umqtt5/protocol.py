@@ -26,7 +26,6 @@ _WRONG_REASON = const(94)
 _BEHIND = const(95)
 _QOS_ABOVE = const(96)
 _NO_RETAIN = const(97)
-_TOO_MANY_REQUESTS = const(98)
 
 _UP = const(2)  # as in reader.py
 _PUBACK = const(1)  # as in session.py
@@ -184,21 +183,6 @@ class Engine(Login):
             return self.start_publish()
         self.put_publish()
         return -1
-
-    def _request(self, state, header, filter, props, options):
-        """SUBSCRIBE or UNSUBSCRIBE (3.8, 3.10) with one topic filter: its slot, which waits for `state`."""
-        from .subscribe import put_request
-
-        s = self.session
-        i = s.take(state)
-        if i < 0:
-            raise errors.ResourceError((_TOO_MANY_REQUESTS, s.size))
-        try:
-            put_request(self, header, s.pid[i], filter, props, options)
-        except Exception:
-            self._give_back(i)
-            raise
-        return i
 
     def _give_back(self, i):
         self.session.release(i)

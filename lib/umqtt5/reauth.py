@@ -38,7 +38,7 @@ _LOOK = const(1000)  # ms: the longest wait between two looks at the clock
 # A DISCONNECT with one of these reasons is about the connection or the server, not about who we are: Disconnected.
 _ELSEWHERE = b"\x00\x89\x8b\x8d\x8e\x9c\x9d\x9f\xa0"
 
-_HOLD = ("next", "_ack", "publish", "_request", "end")
+_HOLD = ("next", "_ack", "publish", "end")
 
 
 def start(engine, mechanism, now):
@@ -54,6 +54,23 @@ def start(engine, mechanism, now):
     engine.exchange = Again(engine, mechanism, now)
     engine.authenticating = True
     engine.prepared = None
+
+
+def run(c, mechanism, now):
+    """See simple.MQTTClient.reauthenticate()."""
+    e = c._engine
+    start(e, mechanism, now)
+    while e.authenticating:
+        c._doing = "re-authentication: waiting for AUTH"
+        if e.auth_busy():
+            try:
+                c._work(None)  # not by _due(): the time is looked at where nothing is left to read
+            except:
+                c._abort()
+                raise
+        c._flush(None)
+        if e.authenticating:
+            c._turn(None)
 
 
 def arm(engine, now):
@@ -303,10 +320,10 @@ class Again(_Again):
         self._keep()
         return i
 
-    def _request(self, *what):
-        i = type(self.engine)._request(self.engine, *what)
-        self._keep()
-        return i
+    def built(self):
+        """A SUBSCRIBE or UNSUBSCRIBE stands in the engine: see subscribe.py."""
+        if "publish" in self.front:
+            self._keep()
 
     def _keep(self):
         e = self.engine

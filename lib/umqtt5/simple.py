@@ -191,10 +191,9 @@ class MQTTClient(Driver):
     def on(self, filter, handler, id=None):
         """Give messages whose topic matches `filter` (or that carry the Subscription Identifier `id`) to `handler`;
         sends nothing: for subscriptions that a resumed session already has."""
-        from .subscribe import Subscription, add, check_filter
+        from .subscribe import on
 
-        self._engine.receiving()
-        add(self._engine.session, Subscription(id or 0, check_filter(filter), handler, 0, b""))
+        on(self, filter, handler, id)
 
     def unsubscribe(self, topic, props=None):
         """Undo subscribe(); returns the reason code (0x11: there was no such subscription)."""
@@ -267,19 +266,9 @@ class MQTTClient(Driver):
         A server that refuses, or does not prove itself, ends the connection: AuthError, NotProven. ValueError:
         another method than the login's, or that had none. RuntimeError: one is running (reauth_every). Allocates."""
         self._outside()
-        e = self._engine
-        e.reauthenticate(auth, ticks_ms())
-        while e.authenticating:
-            self._doing = "re-authentication: waiting for AUTH"
-            if e.auth_busy():
-                try:
-                    self._work(None)  # not by _due(): the time is looked at where nothing is left to read
-                except:
-                    self._abort()
-                    raise
-            self._flush(None)
-            if e.authenticating:
-                self._turn(None)
+        from .reauth import run
+
+        run(self, auth, ticks_ms())
 
     def __getattr__(self, name):
         # Not properties, for the time that each attribute set would take: see message.Message.
