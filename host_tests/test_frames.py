@@ -17,7 +17,6 @@ HOT = {
         "Driver._sleep",
         "Driver._receive",
         "Driver._flush",
-        "Driver._wait_together",
     ),
     "simple": ("MQTTClient.publish", "MQTTClient.wait_msg", "MQTTClient.check_msg"),
     "publisher": ("Publisher.publish",),

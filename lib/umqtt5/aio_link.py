@@ -17,10 +17,12 @@ from .aio_wait import pause, ready, wake
 from .errors import Disconnected, PeerError, Refused
 from .reader import FAILED, UP
 from .retry import PERMANENT, RETRY, Backoff, verdict
-from .transport import POLLIN, POLLOUT, addresses, connected, poller, start
+from .transport import addresses, connected, poller, start
 
 _SLICE = const(5)  # ms that the reader reads on while there is something, before other tasks run
-_TLS = "TLS handshake"
+_TLS = const("TLS handshake")  # as in tls.py
+_POLLIN = const(1)  # as in driver.py
+_POLLOUT = const(4)  # as in driver.py
 
 
 def report(error, text):
@@ -292,7 +294,7 @@ class Link(Line):
             try:
                 self._sock = start(address)
                 poll = poller()
-                poll.register(self._sock, POLLOUT)
+                poll.register(self._sock, _POLLOUT)
                 while not connected(self._sock, poll):
                     await ready(core._io_queue.queue_write, self._sock)
                 break
@@ -319,7 +321,7 @@ class Link(Line):
         if e.auth_busy() and e.exchange.wait:
             stream, ms = e.exchange.wait
             poll = poller()
-            poll.register(stream, POLLIN)
+            poll.register(stream, _POLLIN)
             began = ticks_add(began, ms)
             while ticks_diff(began, ticks_ms()) > 0 and self._failure is None and not list(poll.ipoll(0)):
                 await core.sleep_ms(20)

@@ -46,6 +46,7 @@ class Exchange:
 
     again = False  # True: a re-authentication (reauth.py)
     quiet = True  # no PINGREQ may go out while it runs
+    early = b""  # packet types that do not belong to a login, and are borne before its end
 
     def __init__(self, engine, mechanism):
         if hasattr(mechanism, "proof_due"):
@@ -123,10 +124,6 @@ class Exchange:
 
     def _next(self, out):
         self.engine.put_auth(0x18, self.method, out, self.props)
-
-    def early(self, packet):
-        """Whether a packet of this type, one that does not belong to a login, is borne before its end."""
-        return False
 
     def _properties(self, i, end):
         """Check the method in the properties at rx[i]; the Authentication Data, b"" where there is none."""

@@ -12,7 +12,6 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 import umqtt5.transport as transport
 
-from .errors import Disconnected, Refused
 from .packets import again
 
 _POLLIN = const(1)  # select's, on every port
@@ -282,30 +281,20 @@ class Driver:
         packets. What is written with 0 sends them on their way."""
         e = self._engine
         if 0 <= self._together != together:
-            self._wait_together(together)
+            self._together = together
+            transport.may_wait(self.sock, together)
         while e.left or (e.pending and e.next()):
             if not write_out(e):
                 if deadline is None:
                     deadline = self._deadline()
                 self._wait_or_abort(_POLLOUT, deadline)
 
-    def _wait_together(self, on):
-        """on=1: small packets may wait for others."""
-        self._together = on
-        transport.may_wait(self.sock, on)
-
     def _last_words(self):
         """A write failed. The broker may have said why before it closed, and that is the better error."""
-        e = self._engine
         try:
-            while not e.in_handler and not e.acks_full() and e.state != _FAILED:
-                op = e.turn(None)
-                if op is None or op is False:
-                    return
-        except (Refused, Disconnected):
-            raise
-        except Exception:
-            pass  # the write's error it is
+            from .ending import last_words
+
+            last_words(self._engine)
         finally:
             self._abort()
 

@@ -1,7 +1,7 @@
 """How a connection ends: what the server says by a CONNACK >= 0x80 or a DISCONNECT (MQTT 5.0, 3.2.2.2, 3.14), our own
 DISCONNECT where it says more than goodbye, and an OSError with the step in which it came.
 
-Loaded when the first of these happens. Allocates. Nothing here closes anything.
+Loaded when the first of these happens. Allocates. It must never close anything.
 """
 
 from micropython import const
@@ -21,6 +21,7 @@ _REFERENCE = const(100)
 _EXPIRY_0 = const(101)
 
 _TLS = const("TLS handshake")  # as in tls.py
+_FAILED = const(3)  # as in reader.py
 
 # The reasons of 3.2.2.2, and those of 3.14.2.1 that are a server's. 0x8C is not among these, but EMQX ends a failed
 # re-authentication with it.
@@ -98,6 +99,19 @@ def end(e, reason, props, session_expiry):
     i = e._begin(0xE0, 1 + vbi_size(len(props)) + len(props))
     e.out[i] = reason
     e._props(e.out, i + 1, props)
+
+
+def last_words(e):
+    """A write has failed: read on. Raises what the broker has said before it closed, and nothing else."""
+    try:
+        while not e.in_handler and not e.acks_full() and e.state != _FAILED:
+            op = e.turn(None)
+            if op is None or op is False:
+                return
+    except (errors.Refused, errors.Disconnected):
+        raise
+    except Exception:
+        pass  # the write's error it is
 
 
 def named(x, doing):

@@ -123,7 +123,7 @@ class Login(Reader):
         will = terms.will
         if will:
             flags |= will[0]
-            n += vbi_size(len(will[1])) + len(will[1]) + 4 + len(will[2]) + len(will[3])
+            n += len(will[1])
         if terms.user is not None:
             flags |= 0x80
             n += 2 + len(terms.user)
@@ -140,9 +140,9 @@ class Login(Reader):
         i = self._props(out, i + 4, props)
         i = put_data(out, i, terms.client_id)
         if will:
-            i = self._props(out, i, will[1])
-            i = put_data(out, i, will[2])
-            i = put_data(out, i, will[3])
+            n = i + len(will[1])
+            out[i:n] = will[1]
+            i = n
         if terms.user is not None:
             i = put_data(out, i, terms.user)
         if terms.password is not None:

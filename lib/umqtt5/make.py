@@ -10,7 +10,7 @@ from micropython import const
 import sys
 from array import array
 
-from .codec import find, text
+from .codec import find, put_data, put_vbi, text
 from .errors import wrong
 from .login import Terms
 from .session import Session
@@ -50,7 +50,13 @@ def will(e, topic, msg, retain, qos, props):
             raise wrong(_QOS)
         msg = msg.encode() if isinstance(msg, str) else bytes(msg)
         flags = 0x04 | qos << 3 | (0x20 if retain else 0)
-        e.terms.will = (flags, e.properties(props, 0), e.topic(topic), msg)
+        props = e.properties(props, 0)
+        topic = e.topic(topic)
+        made = bytearray(8 + len(props) + len(topic) + len(msg))
+        i = put_vbi(made, 0, len(props))
+        made[i : i + len(props)] = props
+        i = put_data(made, put_data(made, i + len(props), topic), msg)
+        e.terms.will = flags, bytes(made[:i])
     finally:
         _unload()
 
@@ -120,7 +126,7 @@ def _engine(
     terms.password = password.encode() if isinstance(password, str) else password
     terms.keepalive = keepalive  # s; the broker's Server Keep Alive replaces it in the engine while connected
     terms.redirect = None  # (0x9C or 0x9D, Server Reference): where the broker has sent us
-    terms.will = None  # (flags, props, topic, msg)
+    terms.will = None  # (flags, what CONNECT has of it: properties, topic, payload)
     terms.clean = True
     terms.expiry = 0  # s, of this connection: session_expiry, or what stands for None
     terms.connack = b"\0"  # flags and properties, without the authentication data (see props.granted)

@@ -221,7 +221,7 @@ class Reader(Packets):
             raise ProtocolError((_NOT_A_SERVERS, t))
         if flags != _ANY and h & 15 != flags:
             raise MalformedPacket((_WRONG_FLAGS, h & 15, t))
-        if self.state != UP and t != 2 and t != 14 and t != 15 and not (self.exchange and self.exchange.early(t)):
+        if self.state != UP and t != 2 and t != 14 and t != 15 and not (self.exchange and t in self.exchange.early):
             raise ProtocolError((_BEFORE_CONNACK, t))
         most = self.terms.max_packet
         if most and 1 + vbi_size(n) + n > most:

@@ -344,6 +344,8 @@ class Proof(_Again):
     """One between CONNACK 0x00 and its taking effect: the server had no proof in it, and the mechanism allows it
     this one exchange more to bring it (server_proof="reauth"; ThingsBoard's TBMQ needs it)."""
 
+    early = b"\x03\x06"  # PUBLISH, PUBREL
+
     def __init__(self, engine, mechanism, n):
         super().__init__(engine, mechanism)
         rx = engine.rx
@@ -359,9 +361,6 @@ class Proof(_Again):
         handlers[6] = _early_pubrel
         self.handlers = tuple(handlers)
         self.stand(("handlers",))
-
-    def early(self, packet):
-        return packet == 3 or packet == 6
 
     def done(self):
         e = self.engine

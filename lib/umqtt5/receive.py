@@ -112,7 +112,7 @@ def _publish2(e, pid):  # 4.3.3
     h = e.head[0]
     i = _hand(e, None)  # from here on the reason
     if i < 0x80:
-        s.receive(pid)
+        received(s, pid)
     else:
         e.owed -= 1
     if e.state == UP:
@@ -126,7 +126,10 @@ def pubrel(e, n):  # 3.6
     i = place(s, pid)
     if i >= 0:
         e.owed -= s.counted[i]
-        s.forget(i)
+        s.received[i] = 0
+        s.receiving -= 1
+        if s.store:
+            s.store.released(pid)
     e._ack(0x70, 0 if i >= 0 else 0x92, pid)
     return 0
 
@@ -194,7 +197,7 @@ def _oversized(e, qos, pid):
     elif qos:
         if place(e.session, pid) < 0:
             owe(e, 1)
-            e.session.receive(pid)
+            received(e.session, pid)
         e._ack(0x50, 0, pid)
     e.session.oversized += 1
     drain(e)
@@ -217,6 +220,22 @@ def place(s, pid):
             if s.received[i] == pid:
                 return i
     return -1
+
+
+def received(s, pid):
+    """A message at QoS 2 was delivered: its identifier is kept until PUBREL. Where the broker sends more than it may,
+    the table grows: allocates."""
+    s.receiving += 1
+    i = 0
+    while i < len(s.received) and s.received[i]:
+        i += 1
+    if i == len(s.received):
+        s.received.append(0)
+        s.counted.append(0)
+    s.received[i] = pid
+    s.counted[i] = 1
+    if s.store:
+        s.store.received(pid)
 
 
 def owe(e, n):

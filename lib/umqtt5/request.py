@@ -5,13 +5,16 @@ A request carries a Response Topic of this client's and Correlation Data of its 
 other Correlation Data (a late answer to a request given up, or somebody's nonsense) is dropped.
 """
 
+from micropython import const
+
 from binascii import hexlify
 from os import urandom
 
 from .codec import find, topic, u16
 from .props import decode, encode
 from .reader import UP
-from .transport import POLLIN
+
+_POLLIN = const(1)  # as in driver.py
 
 
 class Requests:
@@ -63,7 +66,7 @@ def request(client, topic, msg, timeout, qos, props):
     while not r.response:
         if client._receive(None) is None:
             try:
-                client._wait(POLLIN, deadline)
+                client._wait(_POLLIN, deadline)
             except BaseException:  # a re-authentication by the timer may fail in there
                 r.awaited = None
                 if e.state != UP:

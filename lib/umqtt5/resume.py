@@ -7,8 +7,9 @@ from micropython import const
 _PUBACK = const(1)  # as in session.py
 _PUBCOMP = const(3)  # as in session.py
 _NO_RESEND = const(-1)  # as in packets.py
-_CHARGED = const(0x10)  # in Session.flags (make.session())
-_ANEW = const(8)  # in Session.flags
+# In Session.flags.
+_CHARGED = const(0x10)
+_ANEW = const(8)
 
 
 def oldest(s, n):

@@ -92,20 +92,3 @@ class Session:
             self.received[i] = 0
         self.receiving = 0
         self.top_id = 0
-
-    def receive(self, pid):
-        """A message at QoS 2 was delivered: remember its identifier until PUBREL. Where the broker sends more than it
-        may, the table grows: allocates."""
-        self.receiving += 1
-        for i in range(len(self.received)):
-            if not self.received[i]:
-                self.received[i] = pid
-                self.counted[i] = 1
-                return
-        self.received.append(pid)
-        self.counted.append(1)
-
-    def forget(self, i):
-        """PUBREL has come for the identifier at place i."""
-        self.received[i] = 0
-        self.receiving -= 1

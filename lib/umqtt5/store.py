@@ -309,6 +309,9 @@ class Store:
             self._word = self.word
             self._now(_RECEIVED, _u16(pid), b"w", self.word)
 
+    def released(self, pid):
+        self._now(_RELEASED, _u16(pid))
+
     def gone(self):
         self._filters = {}
         self._held = []
@@ -345,7 +348,6 @@ class StoredSession(Session):
 
         session(self, n - 2)
         self.size = size
-        self.store = store
         self.last = store._last
         for pid in slots:
             i = pid % n
@@ -357,10 +359,14 @@ class StoredSession(Session):
             self.props[i] = props
             self.state[i] = _PUBCOMP if flags < 0 else _PUBACK if flags & 2 else _PUBREC
             self.sending += 1
-        for pid in store._received:
-            super().receive(pid)
-        for i in range(len(self.counted)):
-            self.counted[i] = 0
+        if store._received:
+            from .receive import received
+
+            for pid in store._received:
+                received(self, pid)
+            for i in range(len(self.counted)):
+                self.counted[i] = 0
+        self.store = store  # from now on it is told
 
     def hold(self, i, out):
         super().hold(i, out)
@@ -375,15 +381,6 @@ class StoredSession(Session):
         super().answered(i, reason)
         if publish:
             self.store.log.later(_DONE, _u16(self.pid[i]))
-
-    def receive(self, pid):
-        super().receive(pid)
-        self.store.received(pid)
-
-    def forget(self, i):
-        pid = self.received[i]
-        super().forget(i)
-        self.store._now(_RELEASED, _u16(pid))
 
     def forget_received(self):
         had = self.receiving or self.store._filters

@@ -4,22 +4,23 @@ can do without blocking.
 This file and tls.py alone know the difference between MicroPython and CPython (where the host tools run lib/).
 """
 
+from micropython import const
+
 import errno
-import select
-import socket
 import sys
 
-POLLIN = select.POLLIN
-POLLOUT = select.POLLOUT
+if sys.implementation.name == "micropython":
+    import socket
+    from select import poll as poller  # makes a poll object with ipoll()
+else:
+    from cpython_net import poller, socket  # noqa: F401  (drivers use it)
 
-if sys.implementation.name != "micropython":
-    from cpython_net import select, socket
-
+# select's, on every port.
+_POLLOUT = const(4)
+_FAILED = const(8 | 16)  # POLLERR, POLLHUP
 
 # A board's port that has the option has its name, too; one that has not (before 1.24) prints a warning each time.
 _NODELAY = getattr(socket, "TCP_NODELAY", sys.platform in "linux darwin")
-
-poller = select.poll  # makes a poll object with ipoll()
 
 
 def addresses(server, port):
@@ -64,9 +65,9 @@ def may_wait(sock, on):
 def connected(sock, poll):
     """Whether a socket from start(), polled for POLLOUT, has connected; OSError where that failed."""
     for event in poll.ipoll(0):
-        if event[1] & (select.POLLERR | select.POLLHUP):
+        if event[1] & _FAILED:
             sock.readinto(bytearray(1), 1)  # there is no getsockopt: this raises what went wrong
             raise OSError(errno.ECONNREFUSED)
-        if event[1] & POLLOUT:
+        if event[1] & _POLLOUT:
             return True
     return False

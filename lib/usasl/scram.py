@@ -126,6 +126,9 @@ class ScramSHA256:
         raise SASLError("keys_salt")
 
 
+del hashlib  # 40 bytes: with __getattr__ the module's table would grow
+
+
 def __getattr__(name):
     # ScramSHA1 and ScramSHA512: few boards need them.
     if name[:8] != "ScramSHA":
