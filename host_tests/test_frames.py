@@ -28,7 +28,7 @@ HOT = {
         "Packets.start_publish",
     ),
     "reader": ("Reader.timer",),
-    "receive": ("publish", "_publish1", "_publish_any", "_publish2", "pubrel", "_hand", "_dispatch"),
+    "receive": ("publish", "_publish1", "_publish", "_publish2", "pubrel", "_hand", "_dispatch"),
     "protocol": ("Engine.publish", "Engine._puback", "Engine._pubrec", "Engine._pubcomp", "Engine._answer"),
     "transport": ("at_once", "may_wait"),
     "session": ("Session.answered", "Session.release", "Session.take"),

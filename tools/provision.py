@@ -22,7 +22,7 @@ import unicodedata
 from pathlib import Path
 
 from rich.console import Console
-from umqtt5 import secrets as board_secrets
+from umqtt5 import secrets_file as board_secrets
 
 from tools import credentials
 from tools.secrets_toml import ProvisionError, read_settings
@@ -79,7 +79,7 @@ def old_keys(path, made):
 
 
 def secrets_file(settings, auth):
-    """The board's secrets.json as a dict (umqtt5/secrets.py reads it). auth: of credentials.py."""
+    """The board's secrets.json as a dict (umqtt5/secrets_file.py reads it). auth: of credentials.py."""
     mqtt = settings["mqtt"]
     whole = {"format": 1}
     if "wifi" in settings:

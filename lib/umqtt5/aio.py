@@ -116,7 +116,7 @@ class MQTTClient(Subscriber):
         await self.connect()
         return self
 
-    async def __aexit__(self, kind, error, trace):
+    async def __aexit__(self, kind, *_):
         # 0x04: a program that fails leaves its will.
         await self.disconnect(4 if kind else 0)
 

@@ -125,7 +125,7 @@ class Exchange:
     def _next(self, out):
         self.engine.put_auth(0x18, self.method, out, self.props)
 
-    def _properties(self, i, end):
+    def _props(self, i, end):
         """Check the method in the properties at rx[i]; the Authentication Data, b"" where there is none."""
         rx = self.engine.rx
         at = i + vbi_size(vbi(rx, i, end))
@@ -144,11 +144,11 @@ class Exchange:
             raise ProtocolError(_AUTH_AFTER_END)
         self._resume(value)
 
-    def _parse(self, n, success):
-        """The Authentication Data of an AUTH with reason 0x18, or with `success`."""
+    def _parse(self, n, end):
+        """The Authentication Data of an AUTH with reason 0x18, or with `end`."""
         rx = self.engine.rx
         reason = rx[0] if n else 0
-        if reason != 0x18 and reason != success:
+        if reason != 0x18 and reason != end:
             # 0x19 is the client's alone (table 3-12), others do not exist.
             raise ProtocolError((_AUTH_REASON, reason))
         if n < 2:
@@ -158,7 +158,7 @@ class Exchange:
         at = 1 + vbi_size(vbi(rx, 1, n))
         self.engine.check_problem_information(at, n)
         self.engine.answer_props = user_properties(rx, at, n)  # not the authentication data
-        return self._properties(1, n)
+        return self._props(1, n)
 
     def connack(self, n):
         """CONNACK 0x00 in rx[:n], parsed and found well-formed. It takes effect only through _finish()."""
@@ -174,7 +174,7 @@ class Exchange:
             self._resume(b"" if d < 0 else data(rx, d))
 
     def _finish(self):
-        self._properties(2, self.held)
+        self._props(2, self.held)
         if getattr(self.mechanism, "proof_due", False):
             from .reauth import Proof
 

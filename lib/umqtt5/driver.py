@@ -189,9 +189,9 @@ class Driver:
             raise error or OSError(errno.ECONNRESET)
         self._doing = _LOGIN
         if tls:
-            from .tls import cover
+            from .tls import start
 
-            cover(self, tls)
+            start(self, tls)
         self._listen()
 
     def _listen(self, *ahead):

@@ -100,8 +100,8 @@ class Login(Reader):
 
         start(self, mechanism, now)
 
-    def send_connect(self, method, auth_data):
-        """CONNECT (3.1), with our arguments as properties. Allocates."""
+    def send_connect(self, method, value):
+        """CONNECT (3.1), with our arguments as properties; value: the Authentication Data, or None. Allocates."""
         terms = self.terms
         props = terms.props + _property(0x21, self.session.size)
         terms.expiry = terms.session_expiry
@@ -116,8 +116,8 @@ class Login(Reader):
             props += _property(0x22, len(terms.topics) - 1)
         if method:
             props += _property(0x15, method)
-            if auth_data is not None:
-                props += _property(0x16, auth_data)
+            if value is not None:
+                props += _property(0x16, value)
         n = 12 + vbi_size(len(props)) + len(props) + len(terms.client_id)
         flags = 0x02 if terms.clean else 0
         will = terms.will
@@ -216,9 +216,9 @@ class Login(Reader):
             self.session.known = 1
             self.session.forget_received()
             if self.session.sending:
-                from .resume import gone
+                from .resume import lost
 
-                gone(self)
+                lost(self)
         if i >= 0:
             terms.client_id = data(rx, i)
         if self.session.store:
@@ -273,10 +273,10 @@ class Login(Reader):
 
         raise disconnect(self, n)
 
-    def check_problem_information(self, at, n):
+    def check_problem_information(self, i, n):
         """[MQTT-3.1.2-29]: asked for no problem information, the server sends none but in PUBLISH, CONNACK and
         DISCONNECT."""
-        if self.terms.said(0x17) == 0 and (find(self.rx, at, n, 0x1F) >= 0 or find(self.rx, at, n, 0x26) >= 0):
+        if self.terms.said(0x17) == 0 and (find(self.rx, i, n, 0x1F) >= 0 or find(self.rx, i, n, 0x26) >= 0):
             raise errors.ProtocolError(_PROBLEM_INFORMATION)
 
     def _ready_for_use(self):

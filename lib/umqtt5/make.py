@@ -40,7 +40,7 @@ def make(engine, *args, **options):
     try:
         _engine(engine, *args, **options)
     finally:
-        _unload()
+        _drop()
 
 
 def will(e, topic, msg, retain, qos, props):
@@ -58,10 +58,11 @@ def will(e, topic, msg, retain, qos, props):
         i = put_data(made, put_data(made, i + len(props), topic), msg)
         e.terms.will = flags, bytes(made[:i])
     finally:
-        _unload()
+        _drop()
 
 
-def _unload():
+def _drop():
+    """This file is done with."""
     sys.modules.pop("umqtt5.make", None)
     package = sys.modules["umqtt5"]
     if hasattr(package, "make"):

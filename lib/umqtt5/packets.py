@@ -10,8 +10,7 @@ from micropython import const
 
 import umqtt5.errors as errors
 
-from .codec import check, find, put_vbi, text, vbi_size
-from .codec import topic as topic_name
+from .codec import check, find, put_vbi, text, topic, vbi_size
 
 # Texts of errors: see texts.py.
 _TOO_LARGE = const(48)
@@ -217,16 +216,16 @@ class Packets:
             self.props_ok = props
         return props
 
-    def topic(self, topic):
+    def topic(self, name):
         """The topic name of a PUBLISH as checked bytes (4.7.3, 3.3.2.1). A str is encoded: allocates."""
-        if type(topic) is bytes and topic in self.topics_ok:
-            return topic
-        checked = text(topic, "topic")
-        if not topic_name(checked, 0, len(checked)):
+        if type(name) is bytes and name in self.topics_ok:
+            return name
+        checked = text(name, "topic")
+        if not topic(checked, 0, len(checked)):
             raise errors.wrong(_TOPIC)
-        if topic is checked:  # it was bytes, which do not change
+        if name is checked:  # it was bytes, which do not change
             self.topics_ok.pop()
-            self.topics_ok.insert(0, topic)
+            self.topics_ok.insert(0, name)
         return checked
 
     # --- the packets

@@ -56,7 +56,7 @@ def start(engine, mechanism, now):
     engine.prepared = None
 
 
-def run(c, mechanism, now):
+def reauthenticate(c, mechanism, now):
     """See simple.MQTTClient.reauthenticate()."""
     e = c._engine
     start(e, mechanism, now)
@@ -320,12 +320,10 @@ class Again(_Again):
         self._keep()
         return i
 
-    def built(self):
-        """A SUBSCRIBE or UNSUBSCRIBE stands in the engine: see subscribe.py."""
-        if "publish" in self.front:
-            self._keep()
-
     def _keep(self):
+        """A packet of the application's stands in the engine: subscribe.py calls it too."""
+        if "publish" not in self.front:
+            return
         e = self.engine
         packet = bytes(memoryview(e.out)[: e.left])
         if e.tail is not None:

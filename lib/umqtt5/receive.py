@@ -40,13 +40,13 @@ def begin(e):
 def publish(e, n):  # 3.3
     m = e.message
     if not m.is_usual(e, n):
-        return _publish_any(e, m, n)
+        return _publish(e, m, n)
     if not m.qos:
         _hand(e, m.like.handler or e.to_callback)
         return m.header
     n = e._pid(m.topic_end, n)
     if e.session.receiving or e.owed >= e.session.size:
-        return _publish_any(e, m, m.end)
+        return _publish(e, m, m.end)
     _publish1(e, n, m.like.handler or e.to_callback)
     return m.header
 
@@ -72,7 +72,7 @@ def parse(e, n):
     return pid
 
 
-def _publish_any(e, m, n):
+def _publish(e, m, n):
     pid = parse(e, n)
     if e.size > n:
         return _oversized(e, m.qos, pid)

@@ -31,7 +31,7 @@ def age(s, i):
     return (s.last - s.pid[i]) % 65535
 
 
-def gone(e):
+def lost(e):
     """The broker has no session of engine `e`: what was in flight is sent anew, or told as "unsent"."""
     s = e.session
     i = oldest(s, 65536)

@@ -266,9 +266,9 @@ class MQTTClient(Driver):
         A server that refuses, or does not prove itself, ends the connection: AuthError, NotProven. ValueError:
         another method than the login's, or that had none. RuntimeError: one is running (reauth_every). Allocates."""
         self._outside()
-        from .reauth import run
+        from .reauth import reauthenticate
 
-        run(self, auth, ticks_ms())
+        reauthenticate(self, auth, ticks_ms())
 
     def __getattr__(self, name):
         # Not properties, for the time that each attribute set would take: see message.Message.

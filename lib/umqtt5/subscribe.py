@@ -178,7 +178,7 @@ def _request(e, state, header, filter, props, options):
     i = put_data(out, e._props(out, i + 2, props), filter)
     out[i : i + len(options)] = options
     if e.exchange:
-        e.exchange.built()  # a re-authentication may have to keep it
+        e.exchange._keep()  # a re-authentication may have to keep it
     return slot
 
 

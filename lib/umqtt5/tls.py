@@ -54,7 +54,7 @@ def secure(sock, tls):
     return tls[0].wrap_socket(sock, server_hostname=tls[1], do_handshake_on_connect=False)
 
 
-def cover(driver, tls):
+def start(driver, tls):
     """TLS over the blocking driver's stream; the poll object gets the new one."""
     driver._doing = _TLS
     driver._together = -1

@@ -8,11 +8,11 @@
 from usasl.crypto import SASLError, ServerNotProven, b64, hashlib, hmac, nonce, same, unb64
 
 
-def _values(message, expected, error):
+def _values(message, what, error):
     """The values of `r=..,s=..`, which begins with these letters. RFC 5802 7: one letter, "=", at least one
     character."""
     if not message:
-        raise ServerNotProven("no_signature" if expected == b"v" else "no_challenge")
+        raise ServerNotProven("no_signature" if what == b"v" else "no_challenge")
     letters = b""
     values = []
     for part in message.split(b","):
@@ -24,7 +24,7 @@ def _values(message, expected, error):
         values.append(part[2:])
     if letters[0] == 101:  # e
         raise error("refused", values[0])
-    if letters.startswith(expected):  # in this order; unknown extensions may follow
+    if letters.startswith(what):  # in this order; unknown extensions may follow
         return values
     raise error("attributes", letters)
 

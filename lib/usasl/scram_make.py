@@ -4,18 +4,7 @@
 import sys
 
 
-def make(scram, *args, **options):
-    """What the constructor of scram.ScramSHA256 does."""
-    try:
-        _make(scram, *args, **options)
-    finally:
-        sys.modules.pop("usasl.scram_make", None)
-        package = sys.modules["usasl"]
-        if hasattr(package, "scram_make"):
-            del package.scram_make
-
-
-def _make(
+def make(
     scram,
     user,
     password=None,
@@ -26,6 +15,11 @@ def _make(
     authzid=None,
     server_proof="require",
 ):
+    """What the constructor of scram.ScramSHA256 does."""
+    sys.modules.pop("usasl.scram_make", None)
+    package = sys.modules["usasl"]
+    if hasattr(package, "scram_make"):
+        del package.scram_make
     check(server_proof in ("require", "reauth", "skip"), "server_proof")
     check((password is None) != (not keys), "either")
     scram.user = user
@@ -45,9 +39,9 @@ def _make(
         check(salt and count > 0 and len(client_key) == scram._size == len(server_key), "keys")
 
 
-def check(good, name):
-    """ValueError with the text `name` if an argument is not good."""
-    if not good:
+def check(value, name):
+    """ValueError with the text `name` where `value`, that an argument is right, is not so."""
+    if not value:
         from usasl.texts import text
 
         raise ValueError(text(name))
