@@ -146,7 +146,8 @@ class Exchange:
 
     def _parse(self, n, end):
         """The Authentication Data of an AUTH with reason 0x18, or with `end`."""
-        rx = self.engine.rx
+        e = self.engine
+        rx = e.rx
         reason = rx[0] if n else 0
         if reason != 0x18 and reason != end:
             # 0x19 is the client's alone (table 3-12), others do not exist.
@@ -156,8 +157,8 @@ class Exchange:
         if properties(rx, 1, n, 15) != n:
             raise MalformedPacket(_AUTH_BEHIND)
         at = 1 + vbi_size(vbi(rx, 1, n))
-        self.engine.check_problem_information(at, n)
-        self.engine.answer_props = user_properties(rx, at, n)  # not the authentication data
+        e.check_problem_information(at, n)
+        e.answer_props = user_properties(rx, at, n)  # not the authentication data
         return self._props(1, n)
 
     def connack(self, n):
@@ -174,10 +175,12 @@ class Exchange:
             self._resume(b"" if d < 0 else data(rx, d))
 
     def _finish(self):
-        self._props(2, self.held)
+        n = self.held
+        self._props(2, n)
+        e = self.engine
         if getattr(self.mechanism, "proof_due", False):
             from .reauth import Proof
 
-            self.engine.exchange = Proof(self.engine, self.mechanism, self.held)
+            e.exchange = Proof(e, self.mechanism, n)
         else:
-            self.engine.accept(self.held)
+            e.accept(n)

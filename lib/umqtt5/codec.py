@@ -83,7 +83,7 @@ def u16(buf, i):
 
 def u32(buf, i):
     """Allocates where the value needs more than 30 bits."""
-    return buf[i] << 24 | buf[i + 1] << 16 | buf[i + 2] << 8 | buf[i + 3]
+    return u16(buf, i) << 16 | u16(buf, i + 2)
 
 
 def vbi(buf, i, end):
@@ -267,6 +267,7 @@ def text(raw, what):
             raw = bytes(raw)
         else:
             raise wrong((_NOT_A_STRING, what), TypeError)
-    if len(raw) > 65535 or not utf8(raw, 0, len(raw)):
+    n = len(raw)
+    if n > 65535 or not utf8(raw, 0, n):
         raise wrong((_NOT_TEXT, what))
     return raw

@@ -83,12 +83,12 @@ class Login(Reader):
 
     def auth_busy(self):
         """True while the mechanism computes: call work(), read nothing."""
-        return self.exchange is not None and self.exchange.busy
+        return self.exchange and self.exchange.busy
 
     def work(self, now):
         try:
             self.exchange.work(now)
-        except BaseException:
+        except:
             self.broke()
             raise
 
@@ -169,7 +169,7 @@ class Login(Reader):
         """The will of the next CONNECT (3.1.2.5)."""
         from .make import will
 
-        will(self, topic, msg, retain, qos, props)
+        return will(self, topic, msg, retain, qos, props)
 
     # --- the broker's answers
 

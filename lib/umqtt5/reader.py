@@ -59,7 +59,7 @@ class Reader(Packets):
         self.last_rx = now
         try:
             return self._got(n)
-        except BaseException:
+        except:
             self.broke()
             raise
 
@@ -104,10 +104,11 @@ class Reader(Packets):
             # A header in pieces: byte by byte.
             if self.into is self.scratch:
                 head[self.have] = self.scratch[0]
-            self.have += 1
-            if self.have >= 2 and head[self.have - 1] < 0x80:
-                return self._body(vbi(head, 1, self.have))
-            if self.have == 5:
+            n = self.have + 1
+            self.have = n
+            if n >= 2 and head[n - 1] < 0x80:
+                return self._body(vbi(head, 1, n))
+            if n == 5:
                 raise MalformedPacket(_LONG_LENGTH)
         self.part = _LENGTH
         self.into = self.scratch
@@ -139,7 +140,7 @@ class Reader(Packets):
         # A little early: the interval must not exceed the keep alive [MQTT-3.1.2-20]. Nothing received for so long
         # asks for a ping too, or a board that publishes QoS 0 into a black hole never notices.
         sent = ticks_diff(now, self.last_tx)
-        ms -= ms // 16 + (sent if sent > quiet else quiet)
+        ms -= ms // 16 + max(sent, quiet)
         if ms > 0:
             return ms
         self.ping(now)

@@ -14,7 +14,7 @@ It must never let two exchanges run at once, nor let what came before a server's
 
 from micropython import const
 
-from time import ticks_diff
+from time import ticks_diff, ticks_ms
 
 from .auth import Exchange
 from .codec import find, text, u32, vbi, vbi_size
@@ -56,10 +56,10 @@ def start(engine, mechanism, now):
     engine.prepared = None
 
 
-def reauthenticate(c, mechanism, now):
+def reauthenticate(c, mechanism):
     """See simple.MQTTClient.reauthenticate()."""
     e = c._engine
-    start(e, mechanism, now)
+    start(e, mechanism, ticks_ms())
     while e.authenticating:
         c._doing = "re-authentication: waiting for AUTH"
         if e.auth_busy():

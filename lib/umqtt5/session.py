@@ -83,8 +83,7 @@ class Session:
                 self.state[i] = _FREE
             self.waited[i] = 0
             self.flags[i] &= 7
-        for i in range(len(self.counted)):
-            self.counted[i] = 0
+        self.counted[:] = bytes(len(self.counted))
 
     def forget_received(self):
         """The session is gone: what the broker sends now is new."""

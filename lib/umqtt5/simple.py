@@ -104,32 +104,17 @@ class MQTTClient(Driver):
 
         Returns session present (bool); `connack` has what the broker granted. Raises OSError (the network; a
         deadline: ETIMEDOUT), Refused, AuthError, NotProven, PeerError."""
-        e = self._engine
-        if e.in_handler:
+        if self._engine.in_handler:
             raise errors.wrong(_IN_HANDLER, RuntimeError)
         self._close()
         if self._requests:
             self._requests.subscribed = None
         self._spent = 0
-        deadline = self._deadline(timeout)
-        where = self.server, self.port, self._tls
-        hops = self.redirects
-        moved = None  # where the broker has moved to for good
-        while True:
-            if hops and e.terms.redirect:
-                from .redirect import follow
+        if self.redirects:
+            from .redirect import login
 
-                where, moved = follow(e, where)
-                hops -= 1
-            try:
-                present = self._login(where, deadline, clean_session)
-            except errors.Refused:
-                if not hops or not e.terms.redirect:
-                    raise
-            else:
-                if moved:  # only now: anybody could have said it
-                    self.server, self.port, self._tls = moved
-                return present
+            return login(self, timeout, clean_session)
+        return self._login((self.server, self.port, self._tls), self._deadline(timeout), clean_session)
 
     def publish(self, topic, msg, retain=False, qos=0, props=None, wait=True):
         """Publish `msg`; returns when it is acknowledged (QoS 1: PUBACK, QoS 2: PUBCOMP). Allocates nothing where
@@ -242,7 +227,7 @@ class MQTTClient(Driver):
         e = self._engine
         e._ready_for_use()
         e.ping(ticks_ms())
-        self._flush(None)
+        return self._flush(None)
 
     def disconnect(self, reason=0, props=None, session_expiry=None):
         """Send DISCONNECT with `reason` (0x04: publish the will) and close. Without a connection it does nothing.
@@ -268,7 +253,7 @@ class MQTTClient(Driver):
         self._outside()
         from .reauth import reauthenticate
 
-        reauthenticate(self, auth, ticks_ms())
+        reauthenticate(self, auth)
 
     def __getattr__(self, name):
         # Not properties, for the time that each attribute set would take: see message.Message.
@@ -298,7 +283,7 @@ class MQTTClient(Driver):
     def _outside(self):
         if self._engine.in_handler:
             raise errors.wrong(_IN_HANDLER, RuntimeError)
-        self._engine._ready_for_use()
+        return self._engine._ready_for_use()
 
     def _refused(self, reason):
         raise errors.Refused(self._doing, reason, self.answer.get("reason_string"))

@@ -15,6 +15,7 @@ if sys.implementation.name == "micropython":
 else:
     from cpython_net import poller, socket  # noqa: F401  (drivers use it)
 
+_STREAM = const(1)  # socket.SOCK_STREAM, on every port
 # select's, on every port.
 _POLLOUT = const(4)
 _FAILED = const(8 | 16)  # POLLERR, POLLHUP
@@ -25,7 +26,7 @@ _NODELAY = getattr(socket, "TCP_NODELAY", sys.platform in "linux darwin")
 
 def addresses(server, port):
     """What to connect to, in turn. Blocks while the name is looked up. OSError where there is no such name."""
-    return socket.getaddrinfo(server, port, 0, socket.SOCK_STREAM)
+    return socket.getaddrinfo(server, port, 0, _STREAM)
 
 
 def start(where):
