@@ -124,13 +124,15 @@ def pubrel(e, n):  # 3.6
     pid = e._answer(n, 6) & 0xFFFF
     s = e.session
     i = place(s, pid)
+    n = 0x92  # from here on the reason
     if i >= 0:
+        n = 0
         e.owed -= s.counted[i]
         s.received[i] = 0
         s.receiving -= 1
         if s.store:
             s.store.released(pid)
-    e._ack(0x70, 0 if i >= 0 else 0x92, pid)
+    e._ack(0x70, n, pid)
     return 0
 
 
@@ -226,10 +228,11 @@ def received(s, pid):
     """A message at QoS 2 was delivered: its identifier is kept until PUBREL. Where the broker sends more than it may,
     the table grows: allocates."""
     s.receiving += 1
+    n = len(s.received)
     i = 0
-    while i < len(s.received) and s.received[i]:
+    while i < n and s.received[i]:
         i += 1
-    if i == len(s.received):
+    if i == n:
         s.received.append(0)
         s.counted.append(0)
     s.received[i] = pid
@@ -241,6 +244,8 @@ def received(s, pid):
 def owe(e, n):
     """n more messages to acknowledge (4.9). Those that a handler refused by an exception count until the connection
     ends."""
-    e.owed += n
-    if e.owed > e.session.size + e.session.grace:
-        raise ProtocolError((_TOO_MANY, e.session.size), 0x93)
+    n += e.owed
+    e.owed = n
+    s = e.session
+    if n > s.size + s.grace:
+        raise ProtocolError((_TOO_MANY, s.size), 0x93)

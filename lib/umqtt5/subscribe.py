@@ -186,7 +186,7 @@ def _may_request(e):
     e._ready_for_use()
     if e.in_handler:
         raise wrong(_IN_HANDLER, RuntimeError)
-    e.receiving()
+    return e.receiving()
 
 
 def suback(e, n):
