@@ -128,7 +128,7 @@ class Message:
         self.topic_start = 2
         i = 0
         while i < len(subscriptions):
-            if self._begins(subscriptions[i].head, n):  # it needs no look at each byte
+            if self._begin(subscriptions[i].head, n):  # it needs no look at each byte
                 self.topic_end = len(subscriptions[i].head)
                 return self.topic_end
             i += 1
@@ -151,7 +151,7 @@ class Message:
             self.start = properties(buf, i, n, 3)
             self.props_start = i + vbi_size(vbi(buf, i, n))
 
-    def _begins(self, head, n):
+    def _begin(self, head, n):
         return head and len(head) <= n and self.buf.startswith(head)
 
     # --- what a handler asks
@@ -251,7 +251,7 @@ class Message:
 
     def _matches(self, subscription):
         if subscription.head and self.topic_start:  # it lies in rx
-            return self.topic_end == len(subscription.head) and self._begins(subscription.head, self.topic_end)
+            return self.topic_end == len(subscription.head) and self._begin(subscription.head, self.topic_end)
         return matches(subscription.match, self.topic_buf, self.topic_start, self.topic_end)
 
     def solicited(self, subscriptions):

@@ -68,14 +68,14 @@ def parse(e, n):
         _must_fit(e, vbi(e.rx, i, n) + i)
     m.parse_props(i, n)
     if m.topic_end == 2 or m.props_start < m.start:
-        _check(e, m)
+        check(e, m)
     return pid
 
 
 def _publish(e, m, n):
     pid = parse(e, n)
     if e.size > n:
-        return _oversized(e, m.qos, pid)
+        return oversized(e, m.qos, pid)
     if m.qos > e.max_qos and e.session.known and not m.solicited(e.session.subscriptions):  # 3.3.4
         raise ProtocolError(_UNASKED, 0x9B)
     if m.qos == 2:
@@ -158,7 +158,7 @@ def _dispatch(e, m, s):
         m.by_filter(s, s.known < 2, e.to_callback)
 
 
-def _check(e, m):
+def check(e, m):
     """Topic alias and Subscription Identifiers."""
     i = find(e.rx, m.props_start, m.start, 0x23)
     if i >= 0:
@@ -190,7 +190,7 @@ def _must_fit(e, n):
         raise ResourceError((_NEEDS_RX_START, n + 4), 0x95)
 
 
-def _oversized(e, qos, pid):
+def oversized(e, qos, pid):
     """Refuse a message larger than rx (QoS 1: PUBACK 0x97) and drain it. Announcing a Maximum Packet Size instead
     makes mosquitto 2.0.11 deaf after some of them, and so does a PUBREC 0x97: at QoS 2 it is accepted, and
     dropped."""

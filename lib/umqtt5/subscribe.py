@@ -151,16 +151,16 @@ def send_subscribe(e, s):
         number[0] = 0x0B
         put_vbi(number, 1, s.id)
         props = bytes(number) + props
-    return _request(e, _SUBACK, 0x82, f, props, bytes((s.options,)))
+    return request(e, _SUBACK, 0x82, f, props, bytes((s.options,)))
 
 
 def send_unsubscribe(e, filter, props):
     """Build an UNSUBSCRIBE: its slot."""
     _may_request(e)
-    return _request(e, _UNSUBACK, 0xA2, filter, e.properties(props, 10), b"")
+    return request(e, _UNSUBACK, 0xA2, filter, e.properties(props, 10), b"")
 
 
-def _request(e, state, header, filter, props, options):
+def request(e, state, header, filter, props, options):
     """Build a SUBSCRIBE (3.8) or UNSUBSCRIBE (3.10) of one filter: the slot, which waits for `state`. options: bytes,
     behind the filter."""
     slot = e.session.take(state)
