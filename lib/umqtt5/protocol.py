@@ -64,7 +64,7 @@ class Engine(Login):
 
             if "umqtt5.receive" not in sys.modules:
                 # What is loaded goes into the holes, not above the garbage. With this and the one in simple.py a
-                # day's work needs 84 KB instead of 91 (tools/bench/smallest.py).
+                # day's work needs 77 KB instead of 86 (tools/bench/smallest.py).
                 gc.collect()
             from .receive import begin
 
