@@ -148,7 +148,7 @@ class Login(Reader):
         if terms.password is not None:
             put_data(out, i, terms.password)
 
-    def put_auth(self, reason, method, data, props=b""):
+    def put_auth(self, reason, method, data, props):
         """AUTH (3.15), always with its method; data=None leaves the property out, b"" sends it empty. props: a Reason
         String, User Properties."""
         n = 3 + len(method) + len(props)

@@ -147,7 +147,7 @@ class _Again(Exchange):
             try:
                 e.put_auth(reason, self.method, out, self.props)
             except ValueError:  # [MQTT-3.15.2-2], [MQTT-3.15.2-3]
-                e.put_auth(reason, self.method, out)
+                e.put_auth(reason, self.method, out, b"")
             self.packet = e.out
         except ValueError as x:
             self._failed(AuthError("AUTH: " + str(x)))

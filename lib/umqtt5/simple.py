@@ -272,13 +272,14 @@ class MQTTClient(Driver):
             return e.session.oversized
         raise AttributeError(name)
 
-    def request(self, topic, msg, timeout=None, *, qos=0, props=None):
+    def request(self, topic, msg, timeout=None, **options):
         """Publish a request and wait for its response (4.10): a Message of its own. timeout: s, instead of the
-        client's. props: a dict. OSError(ETIMEDOUT) where no response came; the connection stays. Allocates."""
+        client's. Options: qos=0, props=None (a dict). OSError(ETIMEDOUT) where no response came; the connection
+        stays. Allocates."""
         from .request import request
 
         self._outside()
-        return request(self, topic, msg, timeout, qos, props)
+        return request(self, topic, msg, timeout, **options)
 
     def _outside(self):
         if self._engine.in_handler:
