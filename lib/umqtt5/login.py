@@ -245,6 +245,9 @@ class Login(Reader):
 
             arm(self, self.last_rx)
         if self.session.sending:
+            from .resume import resend
+
+            type(self)._resend = resend  # for next(): an import there would allocate each time
             self.resend = 65536  # from the oldest on (4.4)
             self.pending = True
         self.state = _UP

@@ -108,11 +108,8 @@ class Packets:
         if self.acks[_COUNT]:
             self._next_ack()
             return True
-        if self.resend != _NO_RESEND:
-            from .resume import resend
-
-            if resend(self):
-                return True
+        if self.resend != _NO_RESEND and self._resend():  # see Login.accept()
+            return True
         if self.acks[_PING]:
             self.acks[_PING] = 0
             self.tx[0] = 0xC0
