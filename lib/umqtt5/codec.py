@@ -183,12 +183,10 @@ def skip(buf, i):
     """The index after the property (identifier and value) at buf[i], which check() has passed before."""
     t = _TABLE[3 * buf[i]]
     i += 1
-    if t == 1 or t == 8:
+    if t == 8:
         return i + 1
-    if t == 2:
-        return i + 2
-    if t == 3:
-        return i + 4
+    if t < 4:
+        return i + (4 if t == 3 else t)
     if t == 4:
         return i + vbi_size(vbi(buf, i, i + 4))
     if t == 7:
@@ -205,7 +203,7 @@ def check(buf, i, end, packet):
         t = kind(ident)
         if not t:
             raise MalformedPacket((_UNKNOWN, ident))
-        if not (_TABLE[3 * ident + 1] << 8 | _TABLE[3 * ident + 2]) & (1 << packet):
+        if not u16(_TABLE, 3 * ident + 1) & (1 << packet):
             raise MalformedPacket((_MISPLACED, ident))  # 2.2.2.2
         # Twice is right for user properties, and for the subscription identifiers of a PUBLISH (3.3.2.3.8).
         if ident != 0x26 and not (ident == 0x0B and packet == 3) and find(buf, first, i, ident) >= 0:

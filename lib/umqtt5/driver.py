@@ -301,9 +301,7 @@ class Driver:
     def _send_rest(self, n, sent):
         """Of the n bytes of tx so many have gone out, or None."""
         e = self._engine
-        e.prepared = None
-        e.off = 0
-        e.left = n
+        e._ready(n)
         e.midway = True
         if sent:
             e.wrote(sent, ticks_ms())

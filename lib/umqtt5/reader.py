@@ -42,9 +42,9 @@ _SCRATCH = const(32)
 _NEVER = const(0x1FFFFFFF)  # ms; longer than any interval of MQTT's, and no more than a small integer
 
 # 2.1.3: the flags of each packet type that a server may send; _ANY: PUBLISH; _NONE: not a server's.
-_ANY = const(0xFF)
-_NONE = const(0xFE)
-_FLAGS = const(b"\xfe\xfe\0\xff\0\0\x02\0\xfe\0\xfe\0\xfe\0\0\0")
+_ANY = const(0x20)
+_NONE = const(0x21)
+_FLAGS = const(b"\x21\x21\0\x20\0\0\x02\0\x21\0\x21\0\x21\0\0\0")
 
 
 class Reader(Packets):
