@@ -104,12 +104,13 @@ class Login(Reader):
         """CONNECT (3.1), with our arguments as properties; value: the Authentication Data, or None. Allocates."""
         terms = self.terms
         props = terms.props + _property(0x21, self.session.size)
-        terms.expiry = terms.session_expiry
-        if terms.expiry is None:
+        expiry = terms.session_expiry
+        if expiry is None:
             # umqtt's users expect that clean_session=False keeps the session for ever.
-            terms.expiry = 0 if terms.clean else 0xFFFFFFFF
-        if terms.expiry:
-            props += _property(0x11, terms.expiry)
+            expiry = 0 if terms.clean else 0xFFFFFFFF
+        terms.expiry = expiry
+        if expiry:
+            props += _property(0x11, expiry)
         if terms.max_packet:
             props += _property(0x27, terms.max_packet)
         if terms.topics:
@@ -124,12 +125,14 @@ class Login(Reader):
         if will:
             flags |= will[0]
             n += len(will[1])
-        if terms.user is not None:
+        user = terms.user
+        if user is not None:
             flags |= 0x80
-            n += 2 + len(terms.user)
-        if terms.password is not None:
+            n += 2 + len(user)
+        password = terms.password
+        if password is not None:
             flags |= 0x40
-            n += 2 + len(terms.password)
+            n += 2 + len(password)
         i = self._begin(0x10, n)
         out = self.out
         i = put_data(out, i, b"MQTT")
@@ -143,10 +146,10 @@ class Login(Reader):
             n = i + len(will[1])
             out[i:n] = will[1]
             i = n
-        if terms.user is not None:
-            i = put_data(out, i, terms.user)
-        if terms.password is not None:
-            put_data(out, i, terms.password)
+        if user is not None:
+            i = put_data(out, i, user)
+        if password is not None:
+            put_data(out, i, password)
 
     def put_auth(self, reason, method, data, props):
         """AUTH (3.15), always with its method; data=None leaves the property out, b"" sends it empty. props: a Reason
@@ -205,6 +208,7 @@ class Login(Reader):
         rx = self.rx
         at = 2 + vbi_size(vbi(rx, 2, n))
         terms = self.terms
+        s = self.session
         if rx[0] and terms.clean:  # 3.2.2.1.1
             raise errors.ProtocolError(_SESSION_PRESENT)
         i = find(rx, at, n, 0x12)
@@ -213,27 +217,27 @@ class Login(Reader):
         if find(rx, at, n, 0x1A) >= 0 and terms.said(0x19) != 1:
             raise errors.ProtocolError(_RESPONSE_INFORMATION)  # [MQTT-3.1.2-28]
         if not rx[0]:
-            self.session.known = 1
-            self.session.forget_received()
-            if self.session.sending:
+            s.known = 1
+            s.forget_received()
+            if s.sending:
                 from .resume import lost
 
                 lost(self)
         if i >= 0:
             terms.client_id = data(rx, i)
-        if self.session.store:
-            self.session.store.identify(terms.client_id)
+        if s.store:
+            s.store.identify(terms.client_id)
         terms.connack = bytes(rx[:1])
         while at < n:
             i = skip(rx, at)
             if rx[at] != 0x16:
                 terms.connack += bytes(rx[at:i])
             at = i
-        self.quota = min(self.granted(0x21, 65535), self.session.size)  # no more in flight than our table holds
+        self.quota = min(self.granted(0x21, 65535), s.size)  # no more in flight than our table holds
         self.max_qos = self.granted(0x24, 2)
         self.retain_available = self.granted(0x25, 1)
-        if self.session.known:
-            self.session.known = 1 + self.granted(0x29, 1)
+        if s.known:
+            s.known = 1 + self.granted(0x29, 1)
         self.max_out = self.granted(0x27, _LARGEST)
         self.keepalive = self.granted(0x13, self.keepalive)
         self.alias_limit = min(len(self.aliases[0]), self.granted(0x22, 0))
@@ -244,7 +248,7 @@ class Login(Reader):
             from .reauth import arm
 
             arm(self, self.last_rx)
-        if self.session.sending:
+        if s.sending:
             from .resume import resend
 
             type(self)._resend = resend  # for next(): an import there would allocate each time

@@ -152,17 +152,18 @@ class Packets:
     def _queue_ack(self, header, reason, pid, props):
         self.prepared = None
         self.pending = True
-        i = (self.acks[_AT] + self.acks[_COUNT]) % _ACKS
-        self.acks[_COUNT] += 1
+        acks = self.acks
+        i = (acks[_AT] + acks[_COUNT]) % _ACKS
+        acks[_COUNT] += 1
         if props and not self.ack_props:
             self.ack_props = [b""] * (_ACKS + 1)
         if self.ack_props:
             self.ack_props[i] = props or self.ack_props[_ACKS]
         i *= 4
-        self.acks[i] = header
-        self.acks[i + 1] = reason
-        self.acks[i + 2] = pid >> 8
-        self.acks[i + 3] = pid & 0xFF
+        acks[i] = header
+        acks[i + 1] = reason
+        acks[i + 2] = pid >> 8
+        acks[i + 3] = pid & 0xFF
 
     def _next_ack(self):
         acks = self.acks
