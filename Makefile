@@ -39,7 +39,8 @@ build/.apt: Makefile tools/apt.sh
 build/venv/.ready: tools/requirements.txt | build/.apt
 	@echo "Installing Python packages into $(VENV) (tools/requirements.txt)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps -r tools/requirements.txt
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps -r tools/requirements.txt || \
+	    { echo "pip could not fetch them: is there a network? The index is the one of \`pip config list\`." >&2; exit 1; }
 	@touch $@
 
 # The reference of the drop-in test and of the benchmark; also for boards whose board.toml says `umqtt = true`.
@@ -53,7 +54,7 @@ NPM_FILES := tools/size/package.json tools/size/package-lock.json tools/size/.np
 build/node/.ready: build/venv/.ready $(NPM_FILES)
 	@echo "Installing MicroPython's WebAssembly build into build/node (tools/size/package.json)"
 	@mkdir -p build/node && cp $(NPM_FILES) build/node/
-	@cd build/node && PATH="$(abspath $(VENV)/bin):$$PATH" npm ci --silent --no-audit --no-fund
+	@cd build/node && PATH="$(abspath $(VENV)/bin):$$PATH" npm ci --loglevel=error --no-audit --no-fund
 	@touch $@
 
 demo: setup

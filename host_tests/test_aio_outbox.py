@@ -162,6 +162,146 @@ def stored(board, port, path):
     made(board, port, more=STORED)
 
 
+def test_who_waited_for_room_and_is_cancelled_stands_in_nobody_s_way():
+    """Another task waits behind it, with a connection where nothing else would happen."""
+    got = []
+    with Server(greet(then=leave), greet(then=keep(got))) as server, AioBoard() as board:
+        made(board, server.port, "1, 100", "keepalive=0")
+        code = """
+        c._backoff = Backoff(0.1, 0.1)
+        await c.connect()
+        await until(lambda: c.state == "waiting")
+        def hold(name, value):
+            c._stuck = True  # as if the stream took nothing yet
+        c._engine.on_event = hold
+        await c.publish("t", b"1", wait=False)
+        a = asyncio.create_task(c.publish("t", b"2"))
+        await until(lambda: c.connected)
+        b = spawn(c.publish("t", b"3"))
+        await until(lambda: len(c._lines[0]) == 1)
+        c._stuck = False
+        c._push()
+        a.cancel()  # it has just been told that there is room
+        await until(lambda: b.done())
+        await c.disconnect()
+        """
+        board.run(code)
+        server.finish()
+    assert got == [b"1", b"3"]
+
+
+FULL_FLASH = """
+import umqtt5.log
+def full(*_):
+    raise OSError(28)
+umqtt5.log.open = full
+if c._engine.session.store.log._file:
+    c._engine.session.store.log._close()
+"""
+
+
+def test_closed_while_the_flash_takes_nothing(tmp_path):
+    """disconnect() closes all the same, and who waits is told; with room again the client works."""
+    with Server(greet(), greet(present=1)) as server, AioBoard() as board:
+        stored(board, server.port, tmp_path / "log")
+        board.run("await c.connect()\nglobal Store\nfrom umqtt5.store import StoreError\nglobal E\nE = StoreError")
+        code = """
+async def read():
+    async for m in c:
+        pass
+reader = spawn(read())
+await asyncio.sleep_ms(0)
+try:
+    await c.publish("t", b"x", qos=1)
+except E:
+    log.append(("full", 0))
+await c.disconnect()
+await until(lambda: reader.done())
+assert c.state == "closed"
+del umqtt5.log.open
+assert await c.connect()
+await c.publish("t", b"y", qos=1)
+await c.disconnect()
+"""
+        board.run(FULL_FLASH + code)
+        assert ("full", 0) in board.events()
+        _, second = server.finish()
+        assert [p.payload for p in second.all(wire.PUBLISH)] == [b"y"]
+
+
+def test_subscribing_again_goes_on_where_the_flash_takes_nothing(tmp_path):
+    """What could not be written is asked for again in the next connection."""
+
+    def first(conn):
+        subscribed(conn)
+        subscribed(conn)
+        conn.expect(wire.PUBLISH)
+        conn.close()
+
+    def second(conn):
+        assert {subscribed(conn).filters[0][0] for _ in range(2)} == {b"a", b"b"}
+        conn.expect(wire.PUBLISH)
+        conn.close()
+
+    scripts = [greet(then=first), greet(then=second), greet(present=1, then=second)]
+    with Server(*scripts) as server, AioBoard() as board:
+        stored(board, server.port, tmp_path / "log")
+        code = """
+        await c.connect()
+        await c.subscribe("a")
+        await c.subscribe("b")
+        heard = []
+        asyncio.get_event_loop().set_exception_handler(lambda loop, context: heard.append(context["exception"]))
+        s = c._engine.session.store
+        s.subscribed = lambda one: s._error(OSError(28))
+        await c.publish("t", b"")
+        await until(lambda: c.epoch == 2 and len(heard) == 2)
+        del s.subscribed
+        await c.publish("t", b"")
+        await until(lambda: c.epoch == 3 and not c._anew)
+        await c.publish("t", b"")
+        await c.disconnect()
+        return heard
+        """
+        assert board.run(code) == ("StoreError", "StoreError")
+        server.finish()
+
+
+def test_a_handler_s_error_leaves_the_next_identifier_to_the_flash(tmp_path):
+    """Two handlers for one message at QoS 2: a coroutine, for which it is kept, and a plain one, which raises. What
+    comes behind is received, and its identifier is on the flash before its PUBREC."""
+
+    def script(conn):
+        subscribed(conn)
+        subscribed(conn)
+        conn.send(wire.publish("in", b"1", 2, 7, (wire.SUBSCRIPTION_ID, 1), (wire.SUBSCRIPTION_ID, 2)))
+        conn.send(wire.publish("in", b"2", 2, 8, (wire.SUBSCRIPTION_ID, 2)))
+        assert conn.expect(wire.PUBREC).pid == 8
+        conn.serve()
+
+    with Server(greet(then=script)) as server, AioBoard() as board:
+        stored(board, server.port, tmp_path / "log")
+        code = """
+        asyncio.get_event_loop().set_exception_handler(lambda loop, context: None)
+        async def coroutine(m):
+            pass
+        def plain(m):
+            inbox.append(m.payload)
+            if m.payload == b"1":
+                raise KeyError
+        await c.connect()
+        await c.subscribe("in", 2, coroutine)
+        await c.subscribe("+", 2, plain)
+        await until(lambda: len(inbox) == 2)
+        await asyncio.sleep_ms(20)
+        found = Store(path)._received
+        await c.disconnect()
+        return found
+        """
+        assert board.run(code) == (8,)
+        server.finish()
+
+
 def test_switched_off_with_a_full_outbox(tmp_path):
     got = []
     with AioBoard() as board:

@@ -3,6 +3,7 @@
 Scripted brokers where they have to misbehave, mosquitto where they have to be real.
 """
 
+import contextlib
 import time
 
 import pytest
@@ -12,7 +13,8 @@ from harness.logins import honest, scram
 from harness.peer import Peer
 from harness.proxy import IN, OUT, Proxy, wait_for
 from harness.scram import Credentials
-from harness.scripts import Server, nothing, subscribed
+from harness.scripted import Unexpected
+from harness.scripts import Server, nothing, subscribed, within
 
 CREDENTIALS = Credentials("device1", "s3cret")
 
@@ -329,6 +331,117 @@ def test_too_many_messages_are_the_broker_s_mistake():
         assert ("lost", "ProtocolError") in board.events()
 
 
+def test_an_on_event_that_raises_is_no_end():
+    """It is told while CONNACK is dealt with: as the connection's error it would end each login, for ever."""
+
+    def first(conn):
+        p = conn.expect(wire.PUBLISH)
+        conn.send(wire.ack(wire.PUBREC, p.pid))
+        conn.expect(wire.PUBREL)
+        conn.close()
+
+    with Server(greet(then=first), greet()) as server, AioBoard(server.port) as board:
+        code = """
+        heard = []
+        asyncio.get_event_loop().set_exception_handler(lambda loop, context: heard.append(repr(context["exception"])))
+        def mine(name, value):
+            if name == "unconfirmed":
+                raise KeyError("mine")
+        c._engine.on_event = mine
+        await c.connect()
+        await c.publish("t", b"", qos=2)
+        await until(lambda: c.connected)
+        await c.disconnect()
+        return c.epoch, heard
+        """
+        assert board.run(code) == (2, ("KeyError('mine',)",))
+        server.finish()
+
+
+def test_a_network_hook_that_swallows_its_end():
+    """It is cancelled, and goes on: nothing of the closed client does."""
+    with Server(greet()) as server, AioBoard() as board:
+        code = """
+        global c, again
+        again = False
+        async def network():
+            if again:
+                return
+            try:
+                await asyncio.sleep(10)
+            except:
+                await asyncio.sleep_ms(20)
+        c = MQTTClient("board", "127.0.0.1", port, network=network, backoff=quick(), on_event=told)
+        c.start()
+        await until(lambda: c.state == "network")
+        await c.disconnect()
+        await asyncio.sleep_ms(100)
+        assert c.state == "closed" and not log, log
+        c.start()
+        await until(lambda: c.state == "network")
+        await c.disconnect()
+        again = True
+        await c.connect()  # while the hook of the last life still runs
+        await asyncio.sleep_ms(100)
+        await c.publish("t", b"", qos=1)
+        await c.disconnect()
+        """
+        board.run(code, port=server.port)
+        assert board.events() == [("connected", False)]
+        (conn,) = server.finish()
+        assert conn.names() == ["CONNECT", "PUBLISH", "DISCONNECT"]
+
+
+def test_a_network_hook_that_waits_for_a_cancelled_task():
+    """It gets that task's CancelledError: an attempt that has failed, not the client's end."""
+    with Server(greet()) as server, AioBoard() as board:
+        code = """
+        global c, task
+        task = asyncio.create_task(until(lambda: False, 20000))
+        async def network():
+            if not log:
+                await task
+        c = MQTTClient("board", "127.0.0.1", port, network=network, backoff=quick(), on_event=told)
+        c.start()
+        await until(lambda: c.state == "network")
+        task.cancel()
+        await until(lambda: c.connected)
+        await c.disconnect()
+        """
+        board.run(code, port=server.port)
+        assert board.events() == [("failed", "OSError"), ("connected", False)]
+        server.finish()
+
+
+def test_nothing_follows_disconnect():
+    """[MQTT-3.14.4-2]: messages stream in, and two tasks disconnect at once."""
+
+    def flood(conn):
+        n = 0
+        with contextlib.suppress(Unexpected):  # the client has closed: what it sent before can be read
+            while not conn.all(wire.DISCONNECT):
+                conn.send(*[wire.publish("in", b"m", 1, n % 60000 + 1 + i) for i in range(20)])
+                n += 20
+                while within(conn, 0.001):
+                    pass
+        while conn.next():
+            pass
+
+    with Server(*[greet(then=flood)] * 2) as server, AioBoard(server.port) as board:
+        code = """
+        c.set_callback(lambda topic, msg: inbox.append(topic))
+        for _ in range(2):
+            await c.connect()
+            n = len(inbox) + 50
+            await until(lambda: len(inbox) > n)
+            await asyncio.gather(c.disconnect(), c.disconnect())
+        """
+        board.run(code)
+        for conn in server.finish():
+            names = conn.names()
+            assert names.index("DISCONNECT") == len(names) - 1
+
+
 # --- subscriptions
 
 
@@ -391,6 +504,20 @@ def test_making_them_again_is_finished_in_the_connection_after():
         server.finish()
 
 
+def test_connections_that_do_not_last_leave_nothing_to_subscribe_twice():
+    """Each of them begins to make the subscriptions again, and none comes to its end."""
+
+    def last(conn):
+        assert {subscribed(conn).filters[0][0] for _ in range(2)} == {b"a", b"b"}
+        conn.serve()
+
+    with Server(*[greet(then=leave)] * 6, greet(then=last)) as server, AioBoard(server.port) as board:
+        board.run("c.on('a', note)\nc.on('b', note)\nc.start()\nawait until(lambda: c.epoch == 7 and not c._anew)")
+        board.run("await c.publish('t', b'', qos=1)\nawait c.disconnect()")
+        conn = server.finish()[-1]
+        assert conn.names() == ["CONNECT", "SUBSCRIBE", "SUBSCRIBE", "PUBLISH", "DISCONNECT"]
+
+
 def test_subscribe_itself_goes_on_in_the_next_connection():
     def first(conn):
         conn.expect(wire.SUBSCRIBE)
@@ -416,6 +543,26 @@ def test_declared_subscriptions_are_for_a_broker_that_has_no_session():
         )
         (conn,) = server.finish()
         assert conn.names() == ["CONNECT", "PUBLISH", "DISCONNECT"]
+
+
+def test_what_one_broker_does_not_take_is_told_and_the_rest_is_made():
+    """No wildcards here: no reason to go without the others."""
+
+    def script(conn):
+        assert subscribed(conn).filters[0][0] == b"b"
+        assert subscribed(conn).filters[0][0] == b"d"
+        conn.serve()
+
+    with Server(greet((0x28, 0), (0x2A, 0), then=script)) as server, AioBoard(server.port) as board:
+        board.run("for t in ('a/#', 'b', '$share/s/b', 'd'): c.on(t, note)\nawait c.connect()")
+        board.wait_for("not c._anew")
+        board.run("await c.disconnect()")
+        assert board.events() == [
+            ("connected", False),
+            ("refused", (b"a/#", 0xA2)),
+            ("refused", (b"$share/s/b", 0x9E)),
+        ]
+        server.finish()
 
 
 # --- the real broker

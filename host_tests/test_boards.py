@@ -1,6 +1,7 @@
 """boards/ and the packaging of lib/; and the board's program: provisioned, flashed, run against the real broker."""
 
 import json
+import re
 import select
 import shutil
 import subprocess
@@ -62,6 +63,8 @@ def test_modules_can_be_chosen(tmp_path):
         mpy.sources(modules=["usasl.scarm"])
     with pytest.raises(mpy.CompileError, match=r"exclude: 'usasl.scarm'"):
         mpy.sources(exclude=["usasl.scarm"])
+    with pytest.raises(mpy.CompileError, match=r"^mpy-cross: usasl/__init__.py: no architecture 'esp32' .*them$"):
+        mpy.compile_files(mpy.sources(modules=["usasl"]), tmp_path, "esp32")
 
 
 def test_the_same_source_gives_the_same_mpy_anywhere(tmp_path):
@@ -121,6 +124,12 @@ def test_secrets_example_is_what_provisioning_reads(tmp_path):
     tomllib.loads(text)
     example = tmp_path / "secrets.toml"
     example.write_text(text.replace('tls = { ca = "ca.pem" }', ""))  # there is no such CA here
+    for board in ("RPI_PICO_W", "ESP32_GENERIC"):  # any board is the user that the README has made
+        settings = read_settings(example, board, True)
+        assert settings["mqtt"]["client_id"] == "greenhouse-1" and settings["auth"]["user"] == "device1"
+    text, lines = re.subn(r"(?m)^# (?=\[board|\w+ = \"[a-z-]+2\")", "", example.read_text())
+    assert lines == 4
+    example.write_text(text)
     settings = read_settings(example, "RPI_PICO_W", True)
     assert settings["mqtt"]["client_id"] == "greenhouse-2" and settings["auth"]["user"] == "device2"
     settings = read_settings(example, "ESP32_GENERIC", True)

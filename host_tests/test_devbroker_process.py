@@ -178,7 +178,7 @@ def test_a_port_that_is_taken():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
         with (
-            pytest.raises(BrokerError, match="is taken: end what uses it"),
+            pytest.raises(BrokerError, match=r"is taken: end what uses it, or choose others \(.* --port N\)"),
             Broker(tls=False, ports={"port": number}),
         ):
             pass

@@ -16,6 +16,7 @@ OUT = [
     ("", 0),
     ("large " + "x" * 3000, 1),
     ("second connection", 1),
+    ("all in bytes", 1),
 ]
 
 

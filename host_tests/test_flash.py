@@ -380,3 +380,12 @@ def test_the_command_ends_with_one_line_and_code_1_and_shows_no_secret(board, se
     assert done.returncode == 1
     assert re.fullmatch(r"flash: .*\n", done.stderr)
     assert SECRET not in done.stdout + done.stderr
+
+
+def test_a_folder_of_this_computer_that_cannot_be_written_to(tmp_path, secrets, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(tool, "_COMPILED", tmp_path / "file" / "flash")
+    assert tool.main(["UNIX", "--port", "/dev/pts/x", "--secrets", str(secrets)]) == 1
+    assert capsys.readouterr().err == f"flash: {tmp_path}/file/flash: Not a directory\n"
+    denied = boards.no_access(PermissionError(13, "Permission denied", "build/flash"))
+    assert denied.startswith("build/flash: Permission denied. ") and "sudo chown" in denied

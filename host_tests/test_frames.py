@@ -8,6 +8,7 @@ from tools import frames, mpy
 HOT = {
     "driver": (  # pull() is a generator: its frame is made once, on the heap
         "repeat",
+        "readdress",
         "write_out",
         "Driver._room",
         "Driver._answer",
@@ -19,7 +20,7 @@ HOT = {
         "Driver._flush",
     ),
     "simple": ("MQTTClient.publish", "MQTTClient.wait_msg", "MQTTClient.check_msg"),
-    "publisher": ("Publisher.publish",),
+    "publisher": ("Publisher.publish", "Publisher._prepare"),
     "packets": (
         "again",
         "Packets._ack",
@@ -28,7 +29,8 @@ HOT = {
         "Packets.start_publish",
     ),
     "reader": ("Reader.timer",),
-    "receive": ("publish", "_publish1", "_publish", "_publish2", "pubrel", "_hand", "_dispatch"),
+    "receive": ("publish", "_publish1", "_publish", "_publish2", "pubrel", "_hand", "_dispatch", "_taker"),
+    "message": ("matches", "Message.is_usual", "Message.is_new", "Message.is_for", "Message.parse_topic"),
     "protocol": ("Engine.publish", "Engine._puback", "Engine._pubrec", "Engine._pubcomp", "Engine._answer"),
     "transport": ("at_once", "may_wait"),
     "session": ("Session.answered", "Session.release", "Session.take"),

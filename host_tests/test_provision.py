@@ -382,6 +382,10 @@ AUTH = f'[auth]\nuser = "u"\npassword = "{PASSWORD}"\n'
         (MQTT + AUTH + "[board.UNIX.mqtt]\nprot = 1\n[board.UNIX]\n", ("line 8: board.UNIX.mqtt.prot",)),
         (MQTT + AUTH + "[board.UNIX.mqtt]\nport = 0\n", ("line 8: board.UNIX.mqtt.port", "1 to 65535")),
         (MQTT + AUTH + "[board]\nUNIX = 3\n", ("line 8: board.UNIX", "table")),
+        (MQTT + AUTH + "[board.UNIXX.mqtt]\nport = 1\n", ("line 7: board.UNIXX", "no such board")),
+        (MQTT.replace('"h"', '"mqtt://h"') + AUTH, ("line 2: mqtt.host", "a name or an address alone")),
+        (MQTT.replace('"h"', '"h:1883"') + AUTH, ("line 2: mqtt.host", "mqtt.port")),
+        (MQTT + AUTH + '[board.UNIX.mqtt]\nhost = "h/"\n', ("line 8: board.UNIX.mqtt.host", "alone")),
     ],
 )
 def test_broken_toml_names_line_and_key(place, text, expected):
@@ -392,6 +396,15 @@ def test_broken_toml_names_line_and_key(place, text, expected):
         assert part in error
 
 
+def test_files_and_folders_in_the_way(own, place):
+    place.settings(own.port)
+    (place.folder / "file").write_text("")
+    assert place.refused("--out", place.folder / "file") == f"{place.folder}/file: File exists"
+    place.toml.unlink()
+    place.toml.mkdir()
+    assert place.refused() == f"{place.toml}: Is a directory"
+
+
 def test_no_toml(place):
     assert "secrets.example.toml" in place.refused()
 
@@ -399,7 +412,7 @@ def test_no_toml(place):
 def test_unknown_board(place):
     place.settings(1)
     assert "UNIX" in place.refused(board="NO_SUCH_BOARD")
-    assert "UNIX" in place.refused(board="../boards/UNIX")
+    assert "RPI_PICO_W, UNIX" in place.refused(board="../boards/UNIX")
 
 
 def test_wifi_is_asked_for_where_the_board_has_it(place):

@@ -197,6 +197,12 @@ def test_the_quirk_is_named_where_it_is_likely(place):
     assert 'auth.quirk = "emqx-5.0"' in text and text.startswith("wrong password")
 
 
+def test_the_quirk_is_named_where_it_may_be_the_mistake(own, place):
+    place.settings(own.port, auth='quirk = "emqx-5.0"')
+    text = place.refused()
+    assert text.startswith("wrong password") and 'leave auth.quirk = "emqx-5.0" out' in text
+
+
 def test_keys_of_another_quirk_are_not_kept(own, place):
     place.settings(own.port)
     assert place.run()[0] == 0

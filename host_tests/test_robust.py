@@ -81,6 +81,56 @@ def test_subscriptions_are_restored_only_where_the_session_is_gone(board, mortal
         assert [entry[1] for entry in found if "connected" in str(entry[0])] == [False, True, False]
 
 
+def test_what_the_next_broker_does_not_take_is_told(board):
+    """No wildcards there: the other subscription is made, and calls go on."""
+
+    def first(conn):
+        subscribed(conn)
+        subscribed(conn)
+        conn.close()
+
+    def second(conn):
+        assert subscribed(conn).filters[0][0] == b"b"
+        conn.serve()
+
+    greet = login(second, (0x28, 0))
+    with Server(login(first), greet) as server:
+        code = """
+        make()
+        c.connect()
+        c.subscribe("a/#")
+        c.subscribe("b")
+        until(lambda: names["log"][-1][0] == "reconnected")
+        c.publish("t", b"", qos=1)
+        c.disconnect()
+        """
+        board.run(code, port=server.port)
+        assert [entry for entry in board.log() if entry[0] == "refused"] == [("refused", (b"a/#", 0xA2))]
+        server.finish()
+
+
+def test_an_attempt_after_the_clock_has_wrapped(board, plain_port):
+    """The last one failed so long ago that the difference of two ticks has the other sign."""
+    code = """
+        import time
+        make(outbox=Outbox())
+        c.connect()
+        c._close()
+        c._pause(OSError(104))
+        c._failed_at = time.ticks_add(time.ticks_ms(), 1 << 28)
+        c.check_msg()
+        result = [c.sock is not None]
+        c._close()
+        c._pause(OSError(104))
+        c._failed_at = time.ticks_add(time.ticks_ms(), 1 << 28)
+        began = time.ticks_ms()
+        c.delay(1)
+        result.append(time.ticks_diff(time.ticks_ms(), began) < 1000)
+        """
+    board.start(code, port=plain_port)
+    assert board.wait(5) == (True, True)
+
+
 def test_a_broker_that_comes_late(board, mortal):
     """Power-up without a broker is normal; back-off from the first attempt on; `timeout` ends it."""
     port = free_port()

@@ -66,6 +66,36 @@ def test_a_publish_waits_until_it_is_over():
             server.finish()
 
 
+def test_messages_that_stream_in_do_not_hold_up_the_outbox():
+    """Room in flight has come while all was held back. wait_msg() finds a message each time, and has nothing to wait
+    for: what the outbox holds goes out all the same."""
+
+    def then(conn):
+        p = conn.expect(PUBLISH)
+        x = begun(conn, GOOD)
+        conn.send(wire.ack(wire.PUBACK, p.pid))
+        proof(conn, GOOD, x=x)
+        conn.send(success(GOOD, x.honest), *[wire.publish("in", b"m")] * 3)
+        assert conn.expect(PUBLISH).payload == b"2"
+        conn.serve()
+
+    with Server(after_login(GOOD, then)) as server, Board() as board:
+        connect(board, server.port, outbox=True, receive_maximum=1)
+        code = """
+        c.publish("t", b"1", qos=1, wait=False)
+        c._outbox.put(b"t", b"2", 2)
+        c.reauthenticate()
+        from time import sleep_ms
+        sleep_ms(50)  # all three are there
+        c.wait_msg()
+        result = len(c._outbox), len(log)
+        log.clear()
+        c.disconnect()
+        """
+        assert board.run(code) == (0, 1)
+        server.finish()
+
+
 def test_a_refusal():
     """By a call: AuthError, and the next call connects anew, by what it has logged in with before."""
     with Server(after_login(GOOD, refuses), honest(GOOD)) as server, Board() as board:

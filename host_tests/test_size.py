@@ -131,6 +131,17 @@ def test_the_program_prints_markdown_and_writes_json(found, tmp_path, monkeypatc
         assert f"| {name} | {sizes['mpy']:,} | {sizes['heap']:,} |" in out
 
 
+def test_a_narrow_terminal_cuts_no_figure_off(found, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(measure, "measure", lambda: found)
+    monkeypatch.setattr(program, "JSON", measure.BUILD / "size.json")
+    assert program.main([]) == 0
+    out = capsys.readouterr().out
+    for _, _, rows in program.tables(found):
+        for row in rows:
+            assert any(all(cell in line for cell in row) for line in out.splitlines()), row
+
+
 def test_the_readme_has_todays_sizes():
     from tools import readme
 

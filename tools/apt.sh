@@ -9,7 +9,10 @@ done
 sudo=
 if [ "$(id -u)" != 0 ]; then
     sudo=sudo
-    command -v sudo >/dev/null || { echo "These Debian packages are missing, install them as root:$missing" >&2; exit 1; }
+    command -v sudo >/dev/null || {
+        echo "Debian packages are missing, and there is no sudo. As root: apt-get install --no-install-recommends$missing" >&2
+        exit 1
+    }
 fi
 echo "Installing Debian packages:$missing"
 $sudo apt-get update -qq

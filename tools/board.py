@@ -37,6 +37,14 @@ class Board:
     romfs: bool = False
 
 
+def no_access(error):
+    """The text for an OSError of a file or folder on this computer."""
+    text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    if isinstance(error, PermissionError):
+        text += ". Does it belong to another user (sudo)? Give it to yourself: sudo chown"
+    return text
+
+
 def names():
     """The boards that there are (list of str)."""
     return sorted(p.parent.name for p in BOARDS.glob("*/board.toml"))

@@ -149,8 +149,10 @@ def prove(path, settings, timeout):
 
 def _emqx(path, auth):
     """A hint for EMQX 5.0 to 5.6.1, which no correct client can log in to; its salts are hex digits."""
-    if auth["kind"] != "SCRAM" or auth["quirk"]:
+    if auth["kind"] != "SCRAM":
         return ""
+    if auth["quirk"]:
+        return f'Or it is no EMQX 5.0 to 5.6.1: then leave auth.quirk = "{auth["quirk"]}" out. '
     salt = base64.b64decode(board_secrets.read(str(path))["auth"]["keys"][0]["salt"])
     if not re.fullmatch(rb"[0-9a-f]{32}", salt):
         return ""

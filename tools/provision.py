@@ -11,19 +11,18 @@ import argparse
 import getpass
 import json
 import os
-import re
 import shutil
 import stat
 import stringprep
 import sys
 import tempfile
-import tomllib
 import unicodedata
 from pathlib import Path
 
 from rich.console import Console
 from umqtt5 import secrets_file as board_secrets
 
+from tools import board as boards
 from tools import credentials
 from tools.secrets_toml import ProvisionError, read_settings
 
@@ -121,11 +120,10 @@ def warn_of(settings, secret, warn):
 def provision(board, secrets=SECRETS, out=OUT, timeout=10, say=print, warn=print):
     """Do it all; the path of the file written. say, warn: called with lines of text. Raises
     ProvisionError."""
-    folder = ROOT / "boards" / board
-    if not re.fullmatch(r"\w+", board) or not (folder / "board.toml").is_file():
-        known = sorted(p.parent.name for p in folder.parent.glob("*/board.toml"))
-        raise ProvisionError(f"no board {board!r}; there are {', '.join(known)}")
-    wifi = tomllib.loads((folder / "board.toml").read_text()).get("wifi", True)
+    try:
+        wifi = boards.load(board).wifi
+    except boards.BoardError as e:
+        raise ProvisionError(str(e))
     settings = read_settings(secrets, board, wifi)
     mqtt, auth = settings["mqtt"], settings["auth"]
     if stat.S_IMODE(os.stat(secrets).st_mode) & 0o077:
@@ -187,6 +185,9 @@ def main(arguments=None):
         )
     except ProvisionError as e:
         errors.print(f"error: {e}", style="bold red")
+        return 1
+    except OSError as e:  # the network's are ProvisionErrors
+        errors.print(f"error: {boards.no_access(e)}", style="bold red")
         return 1
     except KeyboardInterrupt:
         errors.print("stopped; nothing was written", style="bold red")

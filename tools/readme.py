@@ -7,6 +7,7 @@ that `make bench` and `make instructions` have left. A test holds the sizes agai
 anything outside of the marks.
 """
 
+import argparse
 import json
 import re
 import sys
@@ -40,6 +41,7 @@ def section(text, name):
 
 
 def main():
+    argparse.ArgumentParser(prog="python -m tools.readme", description=__doc__.partition("\n")[0]).parse_args()
     text = put(README.read_text(), "size", markdown(measure.measure()))
     for name, form in (("bench", bench), ("instructions", instructions.markdown)):
         left = ROOT / "build" / f"{name}.json"

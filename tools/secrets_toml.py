@@ -11,6 +11,8 @@ from pathlib import Path
 
 from umqtt5 import secrets_file as board_secrets
 
+from tools.board import names
+
 _REQUIRED = object()
 
 # table: {name: (type, default)}
@@ -65,6 +67,7 @@ def _place(path, text, *way):
             found = table + re.sub(r"[\"']", "", key[1]).split(".")
         else:
             continue
+        found = found[: len(way)]
         if len(found) > best and found == list(way[: len(found)]):
             best, line = len(found), f", line {number}"
     return f"{path.name}{line}: {'.'.join(way)}"
@@ -120,6 +123,10 @@ def read_settings(path, board, wifi):
     except tomllib.TOMLDecodeError as e:
         raise ProvisionError(_syntax(path, text, e))
     boards = whole.pop("board", {})
+    for name in boards if isinstance(boards, dict) else ():
+        if name not in names():
+            known = ", ".join(names())
+            raise ProvisionError(f"{_place(path, text, 'board', name)}: no such board; there are {known}")
     own = boards.get(board, {}) if isinstance(boards, dict) else None
     if not isinstance(own, dict):
         raise ProvisionError(f"{_place(path, text, 'board', board)}: must be a table")
@@ -142,6 +149,9 @@ def read_settings(path, board, wifi):
             if values.setdefault(key, default) is _REQUIRED:
                 raise ProvisionError(f"{path.name}: {name}.{key} is missing")
     mqtt, auth = settings["mqtt"], settings["auth"]
+    if re.search(r"[\s/@]", mqtt["host"]) or mqtt["host"].count(":") == 1:  # more of them: IPv6
+        where = _place(path, text, *(("board", board) if "host" in own.get("mqtt", {}) else ()), "mqtt", "host")
+        raise ProvisionError(f"{where}: a name or an address alone; the port is for mqtt.port, TLS for mqtt.tls")
     if mqtt["tls"] is not None:
         _check(path, text, mqtt["tls"], {"ca": (str, _REQUIRED)}, "mqtt", "tls")
         if "ca" not in mqtt["tls"]:

@@ -9,6 +9,7 @@ The archive of umqtt.simple has no setup.py, so pip refuses it; setuptools' own 
 the index that this machine's pip is configured for.
 """
 
+import argparse
 import contextlib
 import hashlib
 import io
@@ -116,6 +117,7 @@ def _download(requirement, place, indexes):
 
 
 def main():
+    argparse.ArgumentParser(prog="python -m tools.vendor", description=__doc__.partition("\n")[0]).parse_args()
     try:
         for path in vendor().values():
             print(path.relative_to(ROOT))

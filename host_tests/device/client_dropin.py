@@ -58,6 +58,12 @@ present2 = client.connect(False)
 client.publish(topic("out"), b"second connection", False, 1)
 client.disconnect()
 
+# umqtt takes names as bytes, too
+again = MQTTClient(b"dropin3", told["host"].encode(), told["port"])
+again.connect()
+again.publish(topic("out").encode(), b"all in bytes", False, 1)
+again.disconnect()
+
 # A refusal: a user name that the broker does not know
 refused = None
 other = MQTTClient("dropin2", told["host"], told["password_port"], "nobody", "wrong")

@@ -393,7 +393,7 @@ def test_every_call_cancelled_at_every_point(broker_host, broker_port, passwords
 
         async def whole():
             await c.publish("aio-r", b"", qos=2, timeout=3)
-            assert c.epoch == started and waiting() == up
+            assert (c.epoch, waiting()) == (started, up), (c.epoch, started, waiting(), up)
             assert c._turn is None and not any(c._lines) and not c._watchers, (c._turn, c._lines, c._watchers)
 
         async def answer(m):

@@ -200,6 +200,12 @@ def test_wrong_arguments():
             assert "secret" not in str(e) and "secret" not in repr(e)
             continue
         raise AssertionError((args, more))
+    for args in (("user", 1234), (5, "secret")):  # a number is not so many zero bytes
+        try:
+            DigestMD5(*args)
+        except TypeError:
+            continue
+        raise AssertionError(args)
     for args in (("", "r", "p"), ("u", "r", ""), ("u\n", "r", "p"), ("u", "r", b"\xff")):
         try:
             DigestMD5.derive(*args)

@@ -6,6 +6,7 @@ from time import ticks_add
 
 from umqtt5.errors import MalformedPacket, ProtocolError, ResourceError
 from umqtt5.message import Reject, matches
+from umqtt5.props import encode
 from umqtt5.reader import FAILED
 from umqtt5.subscribe import Subscription, add, send_subscribe
 from wire import Wire, packet, publish, raises
@@ -411,6 +412,16 @@ def test_arguments_that_do_not_go_together():
     from umqtt5.protocol import Engine
 
     raises(ValueError, lambda: Engine("c", None, "password", 0, auth=Mechanism()))
+
+
+def test_properties_right_for_a_publish_are_no_others():
+    w = Wire().up()
+    props = encode(message_expiry_interval=60)
+    w.publish(b"t", b"m", False, 0, props)
+    for packet_type in (0, 1, 4, 8, 10, 14):
+        if packet_type:  # a will may have it
+            assert "0x02" in str(raises(ValueError, w.e.properties, props, packet_type))
+    assert w.e.properties(props, 0) == w.e.properties(props, 3) == props
 
 
 def test_the_properties_of_a_refusal():

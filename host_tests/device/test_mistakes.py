@@ -2,6 +2,7 @@
 from binascii import b2a_base64
 
 from umqtt5 import MQTTClient
+from umqtt5.props import encode
 from usasl.scram import ScramSHA256
 from wire import raises
 
@@ -44,6 +45,51 @@ def test_subscribe_and_publish(broker_host, plain_port):
         says(ValueError, ["topic: empty, or with + or #", "subscribe"], c.publish, topic, b"m")
     c.publish("t", b"m", qos=2)  # nothing of all that has harmed the connection
     c.disconnect()
+
+
+def test_properties():
+    for value in ("a", "1 h", None, [60], {}, -1, 1 << 32):
+        says(ValueError, ["message_expiry_interval", "0..4294967295"], encode, message_expiry_interval=value)
+    assert encode(message_expiry_interval=60.0) == encode(message_expiry_interval=60)
+    says(ValueError, ["no such property: message_expiry"], encode, message_expiry=60)
+    says(ValueError, ["user_property", "(name, value) pairs"], encode, user_property=("a", "b"))
+    says(ValueError, ["user_property", "(name, value) pairs"], encode, user_property={"a": "b"})
+
+
+def test_a_payload_that_is_none(broker_host, plain_port):
+    """A TypeError, and nothing of it stays: no alias that the broker does not know, no head of another topic."""
+    got = []
+    witness = MQTTClient("witness", broker_host, plain_port, keepalive=60)
+    witness.connect()
+    witness.subscribe("payload/#", 0, lambda m: got.append((m.topic, m.payload)))
+    for aliases in (8, 0):
+        for qos in (0, 1, 2):
+            c = MQTTClient("mistakes", broker_host, plain_port, keepalive=60, topic_aliases=aliases)
+            c.connect()
+            publisher = c.publisher(b"payload/b", qos)
+            for wrong in (5, 21.5, None, [1, 2], (3,), {"a": 1}, [0] * 300):
+                c.publish(b"payload/a", b"1", qos=qos)  # prepared; the next one gets an alias
+                raises(TypeError, lambda: c.publish(b"payload/a", wrong, qos=qos))  # noqa: B023
+                c.publish(b"payload/a", b"2", qos=qos)
+                raises(TypeError, lambda: publisher.publish(wrong))  # noqa: B023
+                c.publish(b"payload/a", b"3", qos=qos)
+            c.publish(b"payload/a", bytearray(b"4"), qos=2)
+            c.disconnect()
+            while not got or got[-1][1] != b"4":
+                witness.wait_msg()
+            assert got == [(b"payload/a", b"%d" % n) for n in [1, 2, 3] * 7 + [4]], got
+            got.clear()
+    witness.disconnect()
+
+
+def test_will(broker_host, plain_port):
+    """A number is not so many zero bytes, nor a list its numbers: neither would show before the board is dead."""
+    c = MQTTClient("mistakes", broker_host, plain_port)
+    for wrong in (5, 21.5, None, [1, 2], {"a": 1}):
+        raises(TypeError, lambda: c.set_last_will("t", wrong))  # noqa: B023
+    for good in ("m", b"m", bytearray(b"m"), memoryview(b"m")):
+        c.set_last_will("t", good)
+        assert c._engine.terms.will[3] == b"m" and type(c._engine.terms.will[3]) is bytes
 
 
 def test_keys_in_a_wrong_form():

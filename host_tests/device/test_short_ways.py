@@ -1,12 +1,18 @@
 # The short ways of a message that looks like the one before, and of a publish that does: whatever comes, or is
 # published, the outcome is that of the long way.
 # runs under CPython too
+from umqtt5.driver import readdress, repeat
+from umqtt5.message import Reject
+from umqtt5.publisher import Publisher
 from umqtt5.reader import FAILED, UP
 from umqtt5.session import DONE
 from umqtt5.subscribe import Subscription, add
 from wire import Stream, Wire, packet, publish
 
 TOPICS = (b"house/kitchen", b"house/cellar", b"house/kitche", b"house/+", b"ho")
+OUT = (b"house/kitchen", b"house/cellar", b"house/attic", b"ho", b"house/+")
+OUT += (b"house/" + b"x" * 125, bytearray(b"house/attic"))
+PUBLISHERS = ((OUT[0], b"\x01\x01"), (OUT[5], None))
 PAYLOADS = (b"", b"1", b"\x02\x0b\x01", b'{"t": 21.5}', b"x" * 90, b"y" * 140)
 
 
@@ -29,7 +35,10 @@ def one_message(rng):
     """A PUBLISH: mostly like others, sometimes with something wrong or unusual about it."""
     topic = pick(rng(100), TOPICS[:2]) if rng(6) else pick(rng(100), TOPICS)
     ident = TOPICS.index(topic) + 1
-    props = bytes((0x0B, ident))
+    if rng(4) == 0:  # more topics than are remembered
+        topic = b"house/%d" % rng(12)
+        ident = 4
+    props = bytes((0x0B, ident)) if rng(3) else b""
     if not rng(8):
         props = pick(rng(100), (b"", b"\x01\x01", b"\x0b\x02", b"\x0b\x01\x0b\x02", b"\x23\0\x01"))
     qos = rng(3) if rng(4) == 0 else rng(2)
@@ -58,13 +67,25 @@ def received(seed, short):
 
     def handler(m):
         out.append((m.topic, m.payload, m.qos, m.retain, m.dup, bytes(m.buf[m.props_start : m.start])))
+        if len(out) % 7 == 0:
+            raise Reject(0x83)
+
+    def other(m):
+        out.append(m.topic)
 
     w.e.receiving()
-    for i in range(2):
-        add(s, Subscription(i + 1, TOPICS[i], handler, 2, b""))
-    add(s, Subscription(4, TOPICS[3], handler, 2, b""))
-    s.top_id = 4
-    for _ in range(12):
+    if rng(2):
+        for i in range(2):
+            add(s, Subscription(i + 1, TOPICS[i], handler, 2, b""))
+        add(s, Subscription(4, TOPICS[3], handler, 2, b""))
+        s.top_id = 4
+    else:  # several for one message, and one for the callback
+        s.known = 1
+        for i in range(3):
+            add(s, Subscription(i % 2, TOPICS[i], (handler, other, None)[i], 2, b""))
+        add(s, Subscription(0, TOPICS[3], pick(rng(3), (handler, other, None)), 2, b""))
+        s.top_id = 4
+    for _ in range(20):
         data = one_message(rng)
         if not short:
             s.usual = None
@@ -86,10 +107,13 @@ def test_a_message_like_the_last_one():
 
 
 def published(seed, short):
-    """What goes out of random publishes and answers."""
+    """What goes out of random publishes and answers: to topics in turn, more of them than there are aliases."""
     rng = Numbers(seed)
-    w = Wire(receive_maximum=3).up(topic_alias_maximum=rng(2) * 2, receive_maximum=2 + rng(3))
+    w = Wire(receive_maximum=3, tx_size=pick(rng(4), (256, 256, 256, 48)))
+    w.up(topic_alias_maximum=rng(2) * 2, receive_maximum=2 + rng(3))
     e = w.e
+    client = Client(w)
+    publishers = [Publisher(client, topic, 0, False, props) for topic, props in PUBLISHERS]
     e.session.last = pick(rng(100), (0, 250, 65530))
     out = []
     for _ in range(20):
@@ -102,45 +126,65 @@ def published(seed, short):
                     reason = pick(rng(100), (b"", b"\0", b"\x10", b"\x87", b"\0\0"))
                     w.feed(packet(0x40, bytes((pid >> 8, pid & 255)) + reason))
                     break
-        topic = pick(rng(4), TOPICS[:2])
+        e.driver = client  # feed() has taken its place
+        topic = pick(rng(4) or rng(len(OUT)), OUT)
         qos, retain = (rng(2), rng(6) == 0)
         try:
             props = b"\x01\x01" if rng(10) == 0 else None
-            i = again_or_publish(w, topic, pick(rng(100), PAYLOADS), retain, qos, props)
+            msg = pick(rng(100), PAYLOADS)
+            if rng(4) == 0 and not e.alias_limit:  # a publisher's PUBLISH has its topic always
+                if short:
+                    publishers[qos].publish(msg)
+                else:
+                    client.publish(PUBLISHERS[qos][0], msg, False, 0, PUBLISHERS[qos][1])
+                continue
+            i = client.publish(topic, msg, retain, qos, props)
             if i >= 0:
                 e.session.release(i)
             out.append(i)
         except Exception as x:
             out.append((type(x).__name__, x.args))
+            e.prepared = None  # the long way counts the topic as used: which alias gives way may differ
         w.flush()
     s = e.session
-    slots = [(s.pid[i], s.state[i], s.topic[i], s.msg[i]) for i in range(len(s.state)) if s.state[i] not in (0, DONE)]
-    return out, w.sent, slots, e.quota, s.sending
+    slots = [
+        (s.pid[i], s.state[i], s.topic[i], type(s.topic[i]), s.msg[i])
+        for i in range(len(s.state))
+        if s.state[i] not in (0, DONE)
+    ]
+    return out, w.sent, slots, e.quota, s.sending, len(e.tx)
 
 
-def again_or_publish(w, topic, msg, retain, qos, props):
-    """As MQTTClient.publish() does it."""
-    from umqtt5.driver import repeat
-
-    e = w.e
-    if topic is e.prepared and not props and e.prepared_flags == qos << 1 | (1 if retain else 0):
-        e.driver = Driver(w)
-        i = repeat(e, msg)
-        if i is not None:
-            return i
-    return w.publish(topic, msg, retain, qos, props)
-
-
-class Driver:
-    """The blocking client's part in repeat(): a stream that takes all."""
+class Client:
+    """The blocking client, as far as the short ways need it; and a stream that takes all."""
 
     def __init__(self, wire):
+        self._engine = wire.e
+        self._wire = wire
         self.sock = self
-        self.wire = wire
 
     def write(self, buf, n):
-        self.wire.sent.append(bytes(buf[:n]))
+        self._wire.sent.append(bytes(buf[:n]))
         return n
+
+    def _flush(self, deadline):
+        self._wire.flush()
+
+    def publish(self, topic, msg, retain=False, qos=0, props=None):
+        """As MQTTClient.publish() does it."""
+        e = self._engine
+        if (
+            e.prepared is not None
+            and not props
+            and e.prepared_flags == qos << 1 | (1 if retain else 0)
+            and (topic is e.prepared or readdress(e, topic))
+        ):
+            i = repeat(e, msg)
+            if i is not None:
+                return i
+        i = self._wire.publish(topic, msg, retain, qos, props)
+        self._wire.flush()
+        return i
 
 
 def test_a_publish_like_the_last_one():

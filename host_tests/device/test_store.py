@@ -273,6 +273,8 @@ def test_word():
     Flash()
     broker = Broker()
     device = Device(broker).connect()
+    for wrong in (5, None, [1, 2]):  # a number is not so many zero bytes
+        raises(TypeError, lambda: device.store.keep(wrong))  # noqa: B023
     device.store.keep(b"one")
     assert Store("s").word == b""
     device.store.flush()

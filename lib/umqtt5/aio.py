@@ -16,8 +16,8 @@ from asyncio import core
 from errno import ECONNRESET
 from time import ticks_ms
 
-from .aio_inbox import Inbox, Messages
-from .aio_line import ROOM, WAY
+from .aio_inbox import Inbox, Messages, work
+from .aio_line import PARTING, ROOM, WAY
 from .aio_subscribe import Subscriber
 from .aio_wait import Done, WaitEngine
 from .errors import wrong
@@ -157,14 +157,15 @@ class MQTTClient(Subscriber):
 
     async def _leave(self, reason, props, session_expiry):
         e = self._engine
-        self._leaving = True
-        while e.state == UP and (e.left or e.held):
+        self._leaving = self._leaving or True
+        while e.state == UP and self._leaving < PARTING and (e.left or e.held):
             await self._watch()
-        if e.state == UP:
+        if e.state == UP and self._leaving < PARTING:
             e.end(reason, props, session_expiry)
+            self._leaving = PARTING
             self._push()
-            while e.state == UP and e.left:
-                await self._watch()
+        while e.state == UP and self._leaving == PARTING:
+            await self._watch()
 
     async def flush(self, timeout=None):
         """Wait until all that was published is out, and acknowledged."""
@@ -279,7 +280,9 @@ class MQTTClient(Subscriber):
     def _through(self, kept, reason, props):
         """A message that was kept has been dealt with: acknowledge it, where its connection still is."""
         e = self._engine
-        if kept in e.undealt:
+        if reason >= 0x80:
+            self._forget(kept, True)
+        elif kept in e.undealt:
             e.undealt.remove(kept)
             if e.session.store:
                 e.session.store.dealt(kept.ack & 0xFFFF)
@@ -287,9 +290,29 @@ class MQTTClient(Subscriber):
             self._due.append((kept, reason, props))
             self._push()
 
+    def _forget(self, kept, refused):
+        """A message that was kept has been refused, or its handler has failed: at QoS 2 its identifier is not among
+        those received any more, and what comes with it next is delivered."""
+        e = self._engine
+        if kept in e.undealt:
+            from .receive import place
+
+            e.undealt.remove(kept)
+            s = e.session
+            i = place(s, kept.ack & 0xFFFF)
+            if i >= 0:
+                if refused:
+                    e.owed -= s.counted[i]  # else it counts until the connection ends: there is no acknowledgement
+                s.received[i] = 0  # it is on no flash yet
+                s.receiving -= 1
+            if s.store:
+                s.store.undealt(kept.ack & 0xFFFF)
+
     def _resumed(self, present):
         """A new connection, before anything else is done with it."""
         e = self._engine
+        if self._jobs.items and self._worker is None:  # left there by disconnect()
+            self._worker = core.create_task(work(self))
         if present:
             self._inbox.resumed()
             self._jobs.resumed()

@@ -9,7 +9,7 @@ from micropython import const
 
 from asyncio import core
 
-from .aio_wait import pause, wake
+from .aio_wait import pause, report, wake
 from .errors import ProtocolError
 from .message import Reject
 
@@ -131,6 +131,7 @@ class Handler:
             self.subscription.handler(m)
         elif self.subscription.handler is self:
             self.subscription.handler = self.function
+        self.client._engine.session.usual = None  # it knows this object
 
 
 class Later:
@@ -149,19 +150,27 @@ class Later:
 
 async def work(client):
     """Runs the handlers that are coroutines."""
-    from .aio_link import report
-
     try:
         while True:
             kept = await client._jobs.get()
             if kept is None:
                 return
+            reason = 0
+            props = None
             try:
-                await kept.handler(kept.message)
-                client._through(kept, 0, None)
-            except Reject as x:
-                client._through(kept, x.reason, x.props)
-            except Exception as x:  # not acknowledged: the broker sends it again in the next connection
+                try:
+                    try:
+                        await kept.handler(kept.message)
+                    except Reject as x:
+                        reason = x.reason
+                        props = client._engine.properties(x.props, 4)
+                except BaseException:  # not acknowledged: the broker sends it again in the next connection
+                    client._forget(kept, False)
+                    raise
+                client._through(kept, reason, props)
+            except Exception as x:
                 report(x, "message handler")
     finally:
         client._worker = None
+        if client._jobs.items and client._keeper is not None:  # they came while this task was being ended
+            client._worker = core.create_task(work(client))

@@ -21,6 +21,10 @@ WAY = const(0)
 ROOM = const(1)
 SLOT = const(2)
 
+# Line._leaving, where it is not a bool: our DISCONNECT is being written; it is out.
+PARTING = const(2)
+GONE = const(3)
+
 _REQUESTS = const(2)  # session.py has so many slots beside those for PUBLISH
 
 

@@ -9,13 +9,13 @@ stream does not take at once is left to the writer.
 from micropython import const
 
 from asyncio import core
-from errno import ECONNRESET, ETIMEDOUT
+from errno import ECONNABORTED, ECONNRESET, ETIMEDOUT
 from time import ticks_add, ticks_diff, ticks_ms
 
-from .aio_line import ROOM, WAY, Line
-from .aio_wait import pause, ready, wake
-from .errors import Disconnected, PeerError, Refused
-from .reader import FAILED, UP
+from .aio_line import GONE, PARTING, ROOM, WAY, Line
+from .aio_wait import pause, ready, report, wake
+from .errors import Disconnected, MQTTError, PeerError, Refused
+from .reader import CONNECTING, FAILED, UP
 from .retry import PERMANENT, RETRY, Backoff, verdict
 from .transport import addresses, connected, poller, start
 
@@ -23,11 +23,6 @@ _SLICE = const(5)  # ms that the reader reads on while there is something, befor
 _TLS = const("TLS handshake")  # as in tls.py
 _POLLIN = const(1)  # as in driver.py
 _POLLOUT = const(4)  # as in driver.py
-
-
-def report(error, text):
-    """Something that no call can raise: to asyncio's exception handler."""
-    core.Loop.call_exception_handler({"message": text, "exception": error, "future": core.cur_task})
 
 
 class Link(Line):
@@ -50,6 +45,7 @@ class Link(Line):
         self._sock = None
         self._doing = ""
         self._keeper = self._reader = self._writer = None  # the tasks
+        self._renewer = None  # the one that makes subscriptions again: this connection's
         self._asleep = False  # the keeper sleeps, and may be woken
         self._alarm = 0  # ticks: when it wakes by itself
         self._pinging = False  # the deadline of a PINGRESP is why
@@ -85,23 +81,27 @@ class Link(Line):
             try:
                 await self._attempt()
             except Exception as x:
+                if core.cur_task is not self._keeper:
+                    return
                 self.error = x  # no local name: that would hold it as long as the next connection lasts
+            if core.cur_task is not self._keeper:
+                return
             if self._leaving:
                 self._keeper = None
                 self._end()
                 return
             if self._was_up:
-                self._tell("lost", self.error)
+                self._engine.tell("lost", self.error)
             elif not self._patient and verdict(self.error) == PERMANENT:
                 self._fatal = self.error
                 self._keeper = None
                 self._end()
                 return
             else:
-                self._tell("failed", self.error)
+                self._engine.tell("failed", self.error)
             ms = self._pace(self.error)
             self._state("waiting")
-            self._tell("waiting", ms)
+            self._engine.tell("waiting", ms)
             await self._sleep(ms)
 
     def _pace(self, error):
@@ -132,7 +132,14 @@ class Link(Line):
         self._was_up = False
         if self._network:
             self._state("network")
-            await self._network()
+            try:
+                await self._network()
+            except core.CancelledError:
+                if core.cur_task is not self._keeper:
+                    raise
+                raise OSError(ECONNABORTED, "network= was cancelled")  # not we: what it waited for
+            if core.cur_task is not self._keeper:
+                return  # the hook has swallowed that it was cancelled
         self._state("connecting")
         self._deadline = ticks_add(ticks_ms(), self._engine.timeout)
         self._writer = core.create_task(self._write())
@@ -211,18 +218,12 @@ class Link(Line):
         self.state = state
         self._changed()
 
-    def _tell(self, event, value):
-        try:
-            self._engine.tell(event, value)
-        except Exception as x:
-            report(x, "on_event")
-
     def _close(self):
-        """The connection is over: both tasks, and the stream."""
-        for task in (self._reader, self._writer):
+        """The connection is over: its tasks, and the stream."""
+        for task in (self._reader, self._writer, self._renewer):
             if task is not None:
                 task.cancel()  # a task that has ended does not mind
-        self._reader = self._writer = None
+        self._reader = self._writer = self._renewer = None
         e = self._engine
         sock = self._sock
         if sock is not None:
@@ -233,9 +234,19 @@ class Link(Line):
                 except OSError:
                     pass
             sock.close()
+        if e.state == CONNECTING and not e.midway:
+            # CONNECT is out. The broker may have made a session, and its CONNACK not have come: then the next one
+            # says that a session is present, and it is empty.
+            self._anew = True
+            if e.session.store:
+                e.session.store.doubt()
         e.closed()
-        e.session.waiters.forget_connection()
-        e.session.forget_connection()
+        if e.session.waiters.forget_connection():
+            self._anew = True
+        try:
+            e.session.forget_connection()
+        except MQTTError:
+            pass  # the store's: the next connection asks again
         self._stuck = False
         self._due.clear()
         self._written(False)
@@ -287,7 +298,7 @@ class Link(Line):
     async def _open(self, where):
         """TCP to the first address that answers, and TLS."""
         host, port, tls = where
-        self._doing = "looking up " + host
+        self._doing = "looking up %s" % host
         error = None
         for address in addresses(host, port):
             self._doing = "connecting to %s:%d" % (host, port)
@@ -331,7 +342,7 @@ class Link(Line):
     def _push(self):
         """Write what is due, as far as the stream takes it. Any task may call it: nothing waits here."""
         e = self._engine
-        if self._stuck or self._sock is None or not 0 < e.state < FAILED:
+        if self._stuck or self._sock is None or not 0 < e.state < FAILED or self._leaving == GONE:
             return
         try:
             while e.left or e.next() or self._more():
@@ -344,6 +355,9 @@ class Link(Line):
                 e.wrote(n, ticks_ms())
                 if self._tail and not e.left:
                     self._written(True)
+                if self._leaving == PARTING and not e.left:  # [MQTT-3.14.4-2]
+                    self._leaving = GONE
+                    break
         except Exception as x:
             self._last_words(x)
             return
@@ -416,6 +430,8 @@ class Link(Line):
             e.got(n, ticks_ms())
         except Exception as x:
             e.kept = None
+            if e.session.store:
+                e.session.store.holding = False
             if e.state != UP or not e.handler_raised:
                 raise
             e.handler_raised = False
@@ -450,8 +466,8 @@ class Link(Line):
         present = bool(e.terms.connack[0])
         self._resumed(present)
         self.state = "up"
-        self._tell("reconnected" if again else "connected", present)
+        self._engine.tell("reconnected" if again else "connected", present)
         if self._anew:
-            core.create_task(self._subscribe_again())
+            self._renewer = core.create_task(self._subscribe_again())
         self._changed()
         self._rouse()

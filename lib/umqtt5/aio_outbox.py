@@ -51,7 +51,7 @@ class Waiting:
 
     def dropped(self, entry):
         w = entry[5]
-        self.client._tell("dropped", entry[2])
+        self.client._engine.tell("dropped", entry[2])
         if w is not None and w[0] is not None:
             w[1] = -1
             wake(w[0])
@@ -97,6 +97,8 @@ class Waiting:
                 line.remove(me)
                 if line:
                     wake(line[0])
+                else:
+                    client._advance()  # who came after it
         client._push()  # the connection may have come meanwhile
         if not number and entry[4]:
             raise ResourceError(_DROPPED_ITSELF)

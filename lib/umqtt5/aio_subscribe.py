@@ -3,7 +3,9 @@
 from .aio_inbox import Handler
 from .aio_line import SLOT
 from .aio_link import Link
+from .aio_wait import report
 from .errors import Refused
+from .retry import not_granted
 from .subscribe import add, check_filter, get, next_id, remove, send_subscribe, send_unsubscribe, subscription
 
 
@@ -49,7 +51,7 @@ class Subscriber(Link):
         if id is None and handler:
             # The one that this filter has keeps its number: messages that carry it may be on their way.
             old = get(e.session, new.filter)
-            new.set_id((old and old.id) or next_id(e.session))
+            new.id = (old and old.id) or next_id(e.session)
         if handler:
             handler.subscription = new
         return new
@@ -91,6 +93,7 @@ class Subscriber(Link):
         """The session is gone: make every subscription anew."""
         e = self._engine
         epoch = self.epoch
+        whole = True
         for s in list(e.session.subscriptions):
             if self.epoch != epoch:
                 return  # the next connection begins again
@@ -100,10 +103,15 @@ class Subscriber(Link):
                 await self._subscribe(s)
             except Refused as x:
                 add(e.session, s)  # wanted all the same: it is asked for again with the next session
-                self._tell("refused", (s.filter, x.reason))
+                e.tell("refused", (s.filter, x.reason))
+            except ValueError:  # not of this broker
+                e.tell("refused", (s.filter, not_granted(e, s.filter)))
             except OSError:
                 return
-        if self.epoch == epoch:
+            except Exception as x:  # the store's
+                report(x, "subscribe")
+                whole = False
+        if whole and self.epoch == epoch:
             self._anew = False
 
     async def unsubscribe(self, topic, props=None, timeout=None):

@@ -60,6 +60,11 @@ def wake(task):
         core._task_queue.push(task)
 
 
+def report(error, text):
+    """Something that no call can raise: to asyncio's exception handler."""
+    core.Loop.call_exception_handler({"message": text, "exception": error, "future": core.cur_task})
+
+
 class Done:
     """What a call returns that has done its work without waiting: `await` goes on at once; or, with nap=True, lets
     other tasks run before. create_task() takes it too."""
@@ -112,13 +117,16 @@ class Waiters:
         self.session.release(i)  # the answer frees the slot, whether anybody waits or not
 
     def forget_connection(self):
-        """Nobody answers SUBSCRIBE and UNSUBSCRIBE any more."""
+        """Nobody answers SUBSCRIBE and UNSUBSCRIBE any more. True where nobody waits for the answer either."""
+        left = False
         for i in range(len(self.table)):
             w = self.table[i]
             if w is not None and self.session.state[i] > _PUBCOMP:
                 self.table[i] = None
                 w[1] = -1
                 wake(w[0])
+                left = left or w[0] is None
+        return left
 
     def requests(self):
         """How many SUBSCRIBE and UNSUBSCRIBE wait for their answers."""
@@ -162,6 +170,8 @@ class WaitEngine(Engine):
                         kept.epoch = self.epoch
                         return True
             return False
+        if self.session.store:
+            self.session.store.holding = False
         kept.ack = header << 16 | pid
         if header == 0x50:
             self.undealt.append(kept)
@@ -171,7 +181,10 @@ class WaitEngine(Engine):
         if event == "refused" and self.session.waiters.took:
             self.session.waiters.took = False  # the one who waits is told, by an exception
         else:
-            Engine.tell(self, event, value)
+            try:
+                Engine.tell(self, event, value)
+            except Exception as x:  # not the connection's error: the login that told it would fail again and again
+                report(x, "on_event")
 
     def acknowledge(self, kept, reason, props):
         """Queue the acknowledgement that was kept back."""

@@ -1,8 +1,8 @@
 """The blocking client's driver: it opens a stream, moves bytes, waits and keeps time.
 
 The socket never blocks: every wait is a poll with a deadline. MQTT's rules are the engine's, with one exception for
-speed: pull() itself deals with a message that differs from the one before in its payload only. Everything else goes
-to the engine. What a program calls is in simple.py.
+speed: pull() itself deals with a message that differs from one before in its payload only. Everything else goes to
+the engine. What a program calls is in simple.py.
 """
 
 from micropython import const
@@ -85,14 +85,11 @@ def pull(e, read, clock, ahead=-1, more=-1):
                         continue
                     ahead = rx[n]
                     more = rx[n + 1] if i > n + 1 else -1
-            # As the last message but for its payload? Then the rest of `m` holds already. pid: -1: not so; 0: QoS 0.
+            # As the last message, or another that is remembered, but for its payload? pid: -1: not so; 0: QoS 0.
             pid = -1
-            if (
-                m is not None
-                and op == m.header
-                and e.session.usual is m.like
-                and n >= m.start
-                and rx.startswith(m.same)
+            if m is not None and (
+                (op == m.header and e.session.usual is m.like and n >= m.start and rx.startswith(m.same))
+                or (op & 0xF0 == 0x30 and m.is_usual(e, n))
             ):
                 if not m.qos:
                     pid = 0
@@ -148,16 +145,45 @@ def repeat(e, msg):
     return e.session.last % _len(e.session.state) if e.prepared_flags & 6 else -1
 
 
+def readdress(e, topic):
+    """Give the PUBLISH that stands in tx (Packets.prepared) another topic, one that was published to before. False,
+    and nothing is done, where that cannot be."""
+    if _type(topic) is not _bytes or _type(e.prepared) is not _bytes:
+        return False
+    n = e.tx[3]
+    if e.alias_limit:
+        topics, used, known = e.aliases
+        if n or topic not in topics:  # a topic stands there, and no alias for it
+            return False
+        n = topics.index(topic)
+        if not known[n]:
+            return False
+        used[-1] = used[n] = (used[-1] + 1) & 0x3FFFFFF
+        e.tx[e.prepared_at - 1] = n + 1
+    elif topic not in e.topics_ok:
+        return False
+    else:
+        n = e.prepared_at + _len(topic) - n
+        if n > e.prepared_most:
+            return False
+        e.prepared_at = n
+        e.tx[n - 1] = 0  # no properties
+        e.tx[3] = n = _len(topic)
+        e.tx[4 : n + 4] = topic
+    e.prepared = topic
+    return True
+
+
 def write_out(e):
     """One write of what is due. False where the stream took nothing."""
     try:
         n = e.driver.sock.write(e.out, e.off, e.left)
+        if n:  # in here: after a Ctrl-C in write() the same bytes would go out again
+            e.wrote(n, ticks_ms())
+            return True
     except:  # a name would put the frame on the heap
         e.driver._last_words()
         raise
-    if n:
-        e.wrote(n, ticks_ms())
-        return True
     e.midway = True  # TLS may hold the bytes: only the same may follow
     return False
 
@@ -168,13 +194,13 @@ class Driver:
     def _open(self, where, deadline):
         """TCP to the first address that answers, and TLS."""
         host, port, tls = where
-        self._doing = "looking up " + host
+        self._doing = "looking up %s" % host
         error = None
         for address in transport.addresses(host, port):
             self._doing = "connecting to %s:%d" % (host, port)
             try:
+                self._poll = transport.poller()  # first: _close() takes both to be there
                 self.sock = transport.start(address)
-                self._poll = transport.poller()
                 self._poll.register(self.sock, _POLLOUT)
                 self._events = _POLLOUT
                 while not transport.connected(self.sock, self._poll):
@@ -329,9 +355,14 @@ class Driver:
 
     def _answer(self, i):
         """Wait for the answer to the PUBLISH in slot i."""
-        self._engine.session.waited[i] = 1
-        self._doing = "PUBACK" if self._engine.session.flags[i] & 2 else "PUBREC or PUBCOMP"
-        self._wait_or_abort(_POLLIN, False)  # before the first read: it cannot be there yet
+        s = self._engine.session
+        s.waited[i] = 1
+        self._doing = "PUBACK" if s.flags[i] & 2 else "PUBREC or PUBCOMP"
+        try:
+            self._sleep(_POLLIN, _SLICE)  # before the first read: it cannot be there yet. And without a clock
+        except:  # a name would put the frame on the heap
+            self._abort()
+            raise
         self._finish(i)
 
     def _finish(self, i):
@@ -356,12 +387,8 @@ class Driver:
         return i
 
     def _wait_or_abort(self, events, deadline):
-        """deadline: False: for what comes soon, mostly. One slice then, and no clock is read."""
         try:
-            if deadline is False:
-                self._sleep(events, _SLICE)
-            else:
-                self._wait(events, deadline)
+            self._wait(events, deadline)
         except:  # a name would put the frame on the heap
             self._abort()
             raise
@@ -397,12 +424,13 @@ class Driver:
             e.handler_raised = False
             return
         if self.sock is not None:
-            if e.state == _FAILED and e.farewell():
-                try:
+            try:
+                if e.state == _FAILED and e.farewell():
                     self.sock.write(e.out, e.off, e.left)
-                except OSError:
-                    pass
-            self._close()
+            except Exception:
+                pass  # the stream's end; or our DISCONNECT is larger than the broker takes
+            finally:  # Ctrl-C
+                self._close()
 
     def _close(self):
         if self.sock is not None:

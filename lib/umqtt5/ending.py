@@ -95,10 +95,11 @@ def end(e, reason, props, session_expiry):
     if not props:
         e.put_disconnect(reason)
         return
-    e._drop()
     i = e._begin(0xE0, 1 + vbi_size(len(props)) + len(props))
     e.out[i] = reason
     e._props(e.out, i + 1, props)
+    e._drop()  # as in put_disconnect()
+    e.keepalive = 0
 
 
 def last_words(e):

@@ -48,7 +48,7 @@ def will(e, topic, msg, retain, qos, props):
     try:
         if not 0 <= qos <= 2:
             raise wrong(_QOS)
-        msg = msg.encode() if isinstance(msg, str) else bytes(msg)
+        msg = b"" + (msg.encode() if isinstance(msg, str) else msg)  # bytes(5) would be five zeros
         flags = 0x04 | qos << 3 | (0x20 if retain else 0)
         props = e.properties(props, 0)
         topic = e.topic(topic)
@@ -198,7 +198,7 @@ def _engine(
     e._await()
     # protocol.py
     terms.props = e.properties(props, 1)
-    for ident in (0x11, 0x15, 0x16, 0x21, 0x22, 0x27):
+    for ident in b"\x11\x15\x16\x21\x22\x27":  # a tuple takes more
         if find(terms.props, 0, len(terms.props), ident) >= 0:
             raise wrong((_OWN_ARGUMENT, ident))
     if ack_props:
@@ -232,7 +232,7 @@ def session(s, size):
     s.received = array("H", bytes(2 * size))  # QoS 2: identifiers between PUBREC and PUBREL; 0 is a free place
     s.known = 0  # 1: this object made the session; 2: and messages come with our Subscription Identifiers
     s.subscriptions = []
-    s.usual = None  # the one, with a `head`, whose handler alone took the last message
+    s.usual = None  # what messages were like, the last one first: a chain, see message.Usual
     s.counted = bytearray(size)  # beside it: 1 where this connection's Receive Maximum counts it
     s.receiving = 0  # how many of them are in use
     s.waiters = None  # of an asyncio driver's: told of each answer, see aio_wait.py

@@ -11,6 +11,8 @@ _PUBLISH_FLAGS = const(76)
 _WILDCARD = const(77)
 _NEVER_SENT = const(78)
 
+_USUAL = const(8)  # topics, some 200 bytes each: see Message.is_new()
+
 
 class Reject(Exception):
     """Raise it in a message handler to acknowledge the message with `reason` (>= 0x80, MQTT 5.0, 3.4.2.1) instead
@@ -36,6 +38,8 @@ def matches(filter, buf, i, end):
     n = len(filter)
     if not n or (i < end and buf[i] == 0x24 and (filter[0] == 0x23 or filter[0] == 0x2B)):
         return False  # [MQTT-4.7.2-1]: $... is not matched by a wildcard at the start
+    if b"+" not in filter and b"#" not in filter:
+        return end - i == n and buf.startswith(filter, i)
     f = 0
     while f < n:
         c = filter[f]
@@ -51,6 +55,19 @@ def matches(filter, buf, i, end):
             return i == end and c == 0x2F and f + 2 == n and filter[f + 1] == 0x23
         f += 1
     return i == end
+
+
+class Usual:
+    """A message that one handler took alone (None: the callback), to know the next one by that differs in its payload
+    only: one comparison, in C, then shows that its topic is UTF-8 and no filter, who gets it, and that no property is
+    wrong. Forgotten when a subscription comes or goes, or its handler is another."""
+
+    def __init__(self, m, handler, next):
+        self.head = bytes(m.buf[: m.topic_end])  # how the variable header of the PUBLISH begins
+        self.tail = bytes(m.buf[m.props_start - 1 : m.start])  # and ends: at QoS 0 right behind `head`
+        self.whole = self.head + self.tail
+        self.handler = handler
+        self.next = next
 
 
 class Message:
@@ -73,8 +90,8 @@ class Message:
 
     def compare(self):
         """The engine's own message is compared with the one before. A copy does without: 64 bytes less."""
-        # The subscription that the last one was usual for (0: for none), its first byte, and how its variable header
-        # began: the next is likely to differ in its payload only.
+        # The Usual that the last one was like (0: none), its first byte, and how its variable header began: the next
+        # is likely to differ in its payload only.
         self.like = self.header = 0
         self.same = b""
 
@@ -87,32 +104,53 @@ class Message:
             raise MalformedPacket(_PUBLISH_FLAGS)
 
     def is_usual(self, e, n):
-        """Whether it is one for the subscription that had the last one, and for it alone, without further properties,
-        at QoS 0 or 1: then it is parsed, in fewer steps and with no check less."""
-        s = e.session.usual
-        if s is None or e.size:
+        """Whether it is like one that is remembered, at QoS 0 or 1: then it is parsed, in fewer steps and with no
+        check less, and that one comes first the next time."""
+        last = None
+        qos = e.head[0] >> 1 & 3
+        s = e.session.usual if qos < 2 else None
+        while s is not None:  # asked for its truth, an object searches its class: 600 instructions
+            if qos:
+                if self.buf.startswith(s.head) and self.buf.startswith(s.tail, len(s.head) + 2):
+                    break
+            elif self.buf.startswith(s.whole):
+                break
+            last = s
+            s = s.next
+        if s is None or e.size or n < len(s.whole) + 2 * qos or (not qos and e.head[0] & 8):
             return False
-        header = e.head[0]
-        self.topic_end = len(s.head)
-        self.start = self.topic_end + len(s.tail)
-        self.same = s.whole
-        self.qos = header >> 1 & 3
-        if self.qos:
-            self.start += 2
-            self.same = s.head
-        self.dup = header & 8 == 8
-        if self.qos > 1 or self.dup > self.qos or n < self.start or not self.buf.startswith(self.same):
-            return False
-        if self.qos and not self.buf.startswith(s.tail, self.topic_end + 2):
-            return False
+        if last is not None:
+            last.next = s.next
+            s.next = e.session.usual
+            e.session.usual = s
+        self.like = s
+        self.header = last = e.head[0]
+        self.same = s.head if qos else s.whole
         self.topic_buf = self.buf
         self.topic_start = 2
-        self.props_start = self.start - 2 if s.id else self.start
+        self.topic_end = len(s.head)
+        self.start = len(s.whole) + 2 * qos
+        self.props_start = self.start + 1 - len(s.tail)
         self.end = n
-        self.retain = header & 1 == 1
-        self.like = s
-        self.header = header
+        self.qos = qos
+        self.dup = last & 8 == 8
+        self.retain = last & 1 == 1
         return True
+
+    def is_new(self, session):
+        """Whether it may be remembered, and is not yet: of the first few topics. Of those that come later none takes
+        a place, or the heap would never come to rest."""
+        i = self.props_start
+        if self.retain or not (self.start == i or self.start == i + 2):
+            return False  # what comes once; and what has more properties than a Subscription Identifier
+        n = _USUAL
+        s = session.usual
+        while s is not None:
+            if self._begin(s.head, self.start) and self.buf.startswith(s.tail, i - 1):
+                return False  # QoS 2 comes here each time
+            n -= 1
+            s = s.next
+        return n > 0
 
     def rejected(self, e):
         """A handler has raised Reject: the reason to acknowledge with."""
@@ -121,17 +159,16 @@ class Message:
         e.reject_props = e.properties(reject.props, 4)
         return reject.reason
 
-    def parse_topic(self, n, subscriptions):
+    def parse_topic(self, n, usual):
         """The topic name; returns the index behind it."""
         self.like = 0
         self.topic_buf = self.buf
         self.topic_start = 2
-        i = 0
-        while i < len(subscriptions):
-            if self._begin(subscriptions[i].head, n):  # it needs no look at each byte
-                self.topic_end = len(subscriptions[i].head)
+        while usual is not None:
+            if self._begin(usual.head, n):  # it needs no look at each byte
+                self.topic_end = len(usual.head)
                 return self.topic_end
-            i += 1
+            usual = usual.next
         self.topic_end = i = field(self.buf, 0, n, True)
         if i > 2 and not topic(self.buf, 2, i):  # [MQTT-3.3.2-2]; empty: with an alias
             raise ProtocolError(_WILDCARD, 0x90)
@@ -152,7 +189,7 @@ class Message:
             self.props_start = i + vbi_size(vbi(buf, i, n))
 
     def _begin(self, head, n):
-        return head and len(head) <= n and self.buf.startswith(head)
+        return len(head) <= n and self.buf.startswith(head)
 
     # --- what a handler asks
 
@@ -206,53 +243,21 @@ class Message:
                 raise ProtocolError(_NEVER_SENT)
             i = skip(self.buf, i)
 
-    def by_number(self, session):
-        """Hand it to the handlers of its Subscription Identifiers (3.3.4). True where there was one."""
-        found = 0
+    def is_for(self, s, session, by_number):
+        """Whether it is for the subscription `s`: by the Subscription Identifiers that came with it (3.3.4), or by
+        its topic name (4.7)."""
+        if not by_number:
+            # Where messages come with our identifiers, one without is of a subscription that has none.
+            return (session.known < 2 or not s.id) and self._matches(s)
         i = self.props_start
         while i < self.start:
-            if self.buf[i] == 0x0B:
-                found += self._hand(session, vbi(self.buf, i + 1, self.start))
+            if self.buf[i] == 0x0B and vbi(self.buf, i + 1, self.start) == s.id:
+                return s.handler
             i = skip(self.buf, i)
-        if found != 1 or self.start - self.props_start != 2:
-            session.usual = None
-        return found > 0
+        return False
 
-    def _hand(self, session, ident):
-        found = i = 0
-        while i < len(session.subscriptions):
-            s = session.subscriptions[i]
-            if s.id == ident and s.handler:
-                if s.head and ident < 128:
-                    session.usual = s
-                s.handler(self)
-                found += 1
-            i += 1
-        return found
-
-    def by_filter(self, session, all, callback):
-        """Hand it to the handlers whose topic filter matches; all=False: of those that have no Subscription
-        Identifier; or to the callback, where there is none."""
-        found = handled = i = 0
-        while i < len(session.subscriptions):
-            s = session.subscriptions[i]
-            i += 1
-            if (all or not s.id) and self._matches(s):
-                found += 1
-                if s.head and s.id < 128:
-                    session.usual = s
-                if s.handler:
-                    s.handler(self)
-                    handled += 1
-        if not handled:
-            callback(self)
-        if found != 1:
-            session.usual = None
-
-    def _matches(self, subscription):
-        if subscription.head and self.topic_start:  # it lies in rx
-            return self.topic_end == len(subscription.head) and self._begin(subscription.head, self.topic_end)
-        return matches(subscription.match, self.topic_buf, self.topic_start, self.topic_end)
+    def _matches(self, s):
+        return matches(s.match, self.topic_buf, self.topic_start, self.topic_end)
 
     def solicited(self, subscriptions):
         """Whether any of our subscriptions asked for it."""

@@ -68,7 +68,7 @@ class Outbox:
         if isinstance(msg, str):
             msg = msg.encode()
         elif type(msg) is not bytes:
-            msg = bytes(msg)
+            msg = b"" + msg  # bytes(5) would be five zeros
         n = len(topic) + len(msg) + len(props)
         if n > self.size:
             raise ResourceError((_OUTBOX_SIZE, n, self.size))

@@ -77,7 +77,7 @@ class Packets:
     def _drop(self):
         """Nothing waits any more."""
         self.acks[_AT] = self.acks[_COUNT] = self.acks[_PING] = 0
-        self.resend = _NO_RESEND  # the age of the packet resent last (resume.oldest)
+        self.resend = _NO_RESEND  # the identifier of the packet resent last; 65536: none yet
 
     # --- what the driver calls
 
@@ -194,7 +194,7 @@ class Packets:
         """The caller's properties (None, bytes from props.encode(), or a dict) as checked bytes. A dict allocates."""
         if not props:
             return b""
-        if props is self.props_ok:
+        if props is self.props_ok and packet == 3:
             return props
         if isinstance(props, dict):
             from .props import encode
@@ -357,8 +357,9 @@ class Packets:
 
     def put_disconnect(self, reason):
         """DISCONNECT (3.14). Nothing else goes out after it [MQTT-3.14.4-2]."""
-        self._drop()
         if reason:
             self.out[self._begin(0xE0, 1)] = reason
         else:
             self._begin(0xE0, 0)
+        self._drop()  # here: where it is larger than the broker takes, nothing has changed
+        self.keepalive = 0  # no PINGREQ either, if it has to wait

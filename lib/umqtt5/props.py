@@ -76,7 +76,7 @@ def encode(**properties):
         elif t == 5:
             out += bytes((ident,)) + _data(text(value, name))
         else:
-            out += bytes((ident,)) + _integer(name, t, int(value))
+            out += bytes((ident,)) + _integer(name, t, value)
     return out
 
 
@@ -91,6 +91,10 @@ def _data(raw):
 def _integer(name, t, value):
     size = 1 if t == 1 or t == 8 else 2 if t == 2 else 4
     top = 268435455 if t == 4 else 1 if t == 8 else (1 << 8 * size) - 1
+    try:
+        value = int(value)
+    except (TypeError, ValueError):
+        value = -1
     if not 0 <= value <= top:
         raise ValueError("%s: 0..%d" % (name, top))
     if t == 4:

@@ -129,8 +129,10 @@ class Engine(Login):
         if i < 0:
             s.unmatched += 1
             return 0
-        self.quota += s.flags[i] >> 4  # 4.9
         answer >>= 16  # from here on the reason
+        if answer == 0x92 and not s.flags[i] >> 4:
+            answer = 0  # 3.7.2.1: not an error after a reconnect, where the last PUBCOMP may have been lost
+        self.quota += s.flags[i] >> 4  # 4.9
         topic = s.topic[i]
         s.answered(i, answer)
         if answer >= 0x80 and s.state[i] != _DONE:
@@ -175,8 +177,11 @@ class Engine(Login):
                 raise errors.wrong(_NO_RETAIN)
         if type(self.out_topic) is not bytes or self.out_topic not in self.topics_ok:
             self.out_topic = self.topic(self.out_topic)
-        if type(self.out_msg) is not bytes and isinstance(self.out_msg, str):
-            self.out_msg = self.out_msg.encode()
+        msg = self.out_msg
+        if type(msg) is not bytes:
+            if type(msg) is str:
+                self.out_msg = msg = msg.encode()
+            memoryview(msg)  # TypeError for a dict, and before an alias counts as sent
         self.out_props = self.properties(self.out_props, 3) if self.out_props else b""
         self.out_alias = self._outgoing_alias() if self.alias_limit else -1
         if self.out_flags & 6:

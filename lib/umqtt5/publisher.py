@@ -36,41 +36,28 @@ class Publisher:
     def publish(self, msg):
         """Publish `msg` (str or bytes), as client.publish() does. Allocates nothing where msg is bytes."""
         e = self._engine
-        if e.prepared is self and repeat(e, msg) is not None:  # tx had all but the payload
-            return None
+        if e.prepared is self or self._prepare(e):
+            if repeat(e, msg) is not None:
+                return None
+            if isinstance(msg, str) and repeat(e, msg.encode()) is not None:
+                return None
+        return self._client.publish(self._topic, msg, self._retain, self._qos, self._props)
+
+    def _prepare(self, e):
+        """Put a PUBLISH (3.3) at QoS 0 into tx, whole but for its length and payload. False, and nothing is done,
+        where that cannot be."""
         if self._qos or e.state != UP or e.authenticating or (self._retain and not e.retain_available):
-            return self._client.publish(self._topic, msg, self._retain, self._qos, self._props)
-        if isinstance(msg, str):
-            msg = msg.encode()
+            return False
         if e.left or e.pending:
             self._client._flush(None)
-        if self._put(e, msg):
-            self._client._flush(None)
-            return None
-        return self._client.publish(self._topic, msg, self._retain, 0, self._props)
-
-    def _put(self, e, msg):
-        """Build the PUBLISH (3.3) at QoS 0. False, and nothing is built, where it does not fit tx, or is larger than
-        the broker allows."""
-        tx = e.tx
-        i = len(self.head)
-        n = i + len(msg)
-        at = 2 if n < 128 else 1 + vbi_size(n)
-        if at + n > len(tx) or at + n > e.max_out:
+        n = len(self.head) + 2
+        if n > e.prepared_most or e.pending:
             return False
-        tx[0] = 0x30 | self._retain
-        put_vbi(tx, 1, n)
-        i += at
-        n += at
-        tx[at:i] = self.head
-        tx[i:n] = msg
-        e.off = 0
-        e.left = n
-        e.prepared = None
-        if n < 130 and not e.pending:
-            e.prepared = self
-            e.prepared_flags = self._retain
-            e.prepared_at = i
+        e.tx[0] = 0x30 | self._retain
+        e.tx[2:n] = self.head
+        e.prepared = self
+        e.prepared_flags = self._retain
+        e.prepared_at = n
         return True
 
 

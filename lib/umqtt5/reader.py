@@ -39,7 +39,9 @@ _DRAIN = const(3)
 _PING = const(34)  # as in packets.py
 
 _SCRATCH = const(32)
-_NEVER = const(0x1FFFFFFF)  # ms; longer than any interval of MQTT's, and no more than a small integer
+# ms; longer than any interval of MQTT's. Half of what ticks can tell apart on a board: asyncio's queue compares a
+# task that is to wake up then with those that are late already.
+_NEVER = const(0x0FFFFFFF)
 
 # 2.1.3: the flags of each packet type that a server may send; _ANY: PUBLISH; _NONE: not a server's.
 _ANY = const(0x20)
@@ -179,6 +181,7 @@ class Reader(Packets):
         self.prepared = None
         self.exchange = None
         self.left = 0
+        self.pending = False  # or the next call would build what waits, for a stream that is none
         self.tail = None
         self.out = self.tx
 
@@ -261,7 +264,8 @@ class Reader(Packets):
     def tell(self, name, value):
         """on_event(name, value): something that no call of the application's can report.
 
-        "oversized": bytes of a PUBLISH larger than rx. "refused": (topic, reason), a publish that nobody waits for.
+        "oversized": bytes of a PUBLISH larger than rx. "refused": (topic, reason), a publish that nobody waits for;
+        or (topic filter, reason), a subscription that could not be made again.
         After a reconnect with the session gone: "unsent": (topic, msg), not acknowledged, and not sent anew (without
         republish=True); "unconfirmed": the topic of a message at QoS 2 that the broker had received, not confirmed.
         "unproven": how many messages came before the proof of a server that gives it late (server_proof="reauth"),

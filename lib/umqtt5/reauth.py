@@ -114,7 +114,7 @@ class _Again(Exchange):
             setattr(self.engine, name, getattr(self, name))
 
     def aside(self, names):
-        for name in names:
+        for name in reversed(names):  # "closed" last: where Ctrl-C comes in between, it takes the others away
             if name in self.front:
                 self.front.remove(name)
                 delattr(self.engine, name)

@@ -9,7 +9,7 @@ from micropython import const
 
 from .codec import find, u16, vbi
 from .errors import ProtocolError, ResourceError
-from .message import Message, Reject
+from .message import Message, Reject, Usual
 from .reader import UP
 from .subscribe import suback
 
@@ -27,9 +27,10 @@ _DRAIN = const(3)  # as in reader.py
 def begin(e):
     """Let the engine `e` receive messages. Allocates."""
     if e.message is None:
-        e.message = Message(e.rx)
-        e.message.compare()
         e.to_callback = e._call_back  # bound once: a bound method is an object on the heap
+        message = Message(e.rx)
+        message.compare()
+        e.message = message  # last: where the memory did not suffice, the next call begins anew
     handlers = list(type(e).handlers)
     handlers[3] = publish
     handlers[6] = pubrel
@@ -58,7 +59,7 @@ def parse(e, n):
     m.begin(e.head[0])
     if e.size > n:
         _must_fit(e, 2 + u16(e.rx, 0))
-    i = m.parse_topic(n, e.session.subscriptions)
+    i = m.parse_topic(n, e.session.usual)
     pid = 0
     if m.qos:
         pid = e._pid(i, n)
@@ -152,10 +153,49 @@ def _hand(e, handler):
 
 
 def _dispatch(e, m, s):
+    """Hand it to the handlers of its Subscription Identifiers (3.3.4); where it has none that we know, to those whose
+    topic filter matches; where that is nobody, to the callback."""
     # Not by number in a session that another life of this device has made: its numbers may be others.
-    if not s.known or m.props_start == m.start or not m.by_number(s):
-        s.usual = None
-        m.by_filter(s, s.known < 2, e.to_callback)
+    by_number = s.known and m.props_start != m.start
+    i = _taker(m, s, by_number, 0)
+    if i < 0 and by_number:
+        by_number = False
+        i = _taker(m, s, False, 0)
+    if i >= 0 and _taker(m, s, by_number, i + 1) >= 0:
+        _hand_all(e, m, s, by_number, i)
+    else:
+        by_number = i >= 0 or not s.known  # from here on: somebody may have asked for it (3.3.4)
+        i = s.subscriptions[i].handler if i >= 0 else None
+        if by_number and m.is_new(s):
+            _remember(m, s, i)
+        (i or e.to_callback)(m)
+
+
+def _hand_all(e, m, s, by_number, i):
+    handler = None
+    while i >= 0:
+        if s.subscriptions[i].handler:
+            handler = s.subscriptions[i].handler
+            handler(m)
+        i = _taker(m, s, by_number, i + 1)
+    if not handler:
+        e.to_callback(m)
+
+
+def _remember(m, s, handler):
+    try:
+        s.usual = Usual(m, handler, s.usual)
+    except MemoryError:
+        pass  # it goes without
+
+
+def _taker(m, s, by_number, i):
+    """The next subscription that it is for, from the one at i on; or -1."""
+    while i < len(s.subscriptions):
+        if m.is_for(s.subscriptions[i], s, by_number):
+            return i
+        i += 1
+    return -1
 
 
 def check(e, m):

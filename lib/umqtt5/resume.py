@@ -55,7 +55,9 @@ def resend(e):
     # connection means nothing now.
     s = e.session
     while True:
-        i = oldest(s, e.resend)
+        # Its age now: SUBSCRIBE takes identifiers too, while this waits for quota.
+        i = e.resend
+        i = oldest(s, i if i > 65535 else (s.last - i) % 65535)
         if i < 0:
             e.resend = _NO_RESEND
             return False
@@ -85,7 +87,9 @@ def resend(e):
                 break
             except ValueError:
                 reason = 0x95
-        e.tell("refused", (s.topic[i], reason))
-        s.answered(i, reason)
-    e.resend = age(s, i)
+        s.answered(i, reason)  # first: who is told may publish, and come by here again
+        e.tell_inside("refused", (e.out_topic, reason))
+        if e.left or e.resend == _NO_RESEND:
+            return e.left > 0
+    e.resend = s.pid[i]
     return True

@@ -13,7 +13,7 @@ from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
 
 from .errors import AuthError, MQTTError, PeerError, Refused
 from .reader import UP
-from .retry import PERMANENT, Backoff, brokers, verdict
+from .retry import PERMANENT, Backoff, brokers, not_granted, verdict
 from .simple import MQTTClient as Simple
 
 _FREE = const(0)  # as in session.py
@@ -84,7 +84,7 @@ class MQTTClient(Simple):
         until = ticks_add(self._failed_at, self._wait_ms)
         while self._wait_ms:
             ms = ticks_diff(until, ticks_ms())
-            if ms <= 0:
+            if not 0 < ms <= self._wait_ms:  # more: it was so long ago that the clock has wrapped
                 return
             if self.on_wait:
                 self.on_wait()
@@ -333,7 +333,7 @@ class MQTTClient(Simple):
         """One attempt, if it is time for it."""
         if not self._ever or self._engine.in_handler:
             return
-        if not self._wait_ms or ticks_diff(ticks_ms(), self._failed_at) >= self._wait_ms:
+        if not 0 <= ticks_diff(ticks_ms(), self._failed_at) < self._wait_ms:  # less than 0: the clock has wrapped
             try:
                 self._attempt(False, None)
             except (OSError, MQTTError, MemoryError) as x:
@@ -354,7 +354,17 @@ class MQTTClient(Simple):
 
     def _attempt(self, clean, timeout):
         e = self._engine
-        present = super().connect(clean, timeout)
+        e.midway = True  # until CONNECT is out
+        try:
+            present = super().connect(clean, timeout)
+        except Exception as x:
+            if not e.midway and not isinstance(x, Refused):
+                # The broker may have made a session, and its CONNACK not have come: the next one says that a session
+                # is present, and it is empty.
+                self._missing = list(self._filters)
+                if self._store:
+                    self._store.doubt()
+            raise
         self._backoff.up(ticks_ms())
         self._wait_ms = 0
         first = not self._ever
@@ -392,6 +402,8 @@ class MQTTClient(Simple):
                         self._store.subscribed(s)
                 except Refused as x:
                     e.tell("refused", (s.filter, x.reason))
+                except ValueError:  # not of this broker
+                    e.tell("refused", (s.filter, not_granted(e, s.filter)))
             del self._missing[0]
 
     def _finish(self, i):

@@ -78,9 +78,12 @@ class Session:
     def forget_connection(self):
         """The connection is gone: nobody answers SUBSCRIBE and UNSUBSCRIBE any more."""
         self.usual = None
+        self.sending = 0
         for i in range(len(self.state)):
-            if _SUBACK <= self.state[i] <= DONE:
+            if self.topic[i] is None:  # or a PUBLISH that Ctrl-C has cut short on its way into the table, or out
                 self.state[i] = _FREE
+            else:
+                self.sending += 1
             self.waited[i] = 0
             self.flags[i] &= 7
         self.counted[:] = bytes(len(self.counted))

@@ -9,7 +9,7 @@ from time import ticks_ms
 
 import umqtt5.errors as errors
 
-from .driver import Driver, repeat, write_out
+from .driver import Driver, readdress, repeat, write_out
 from .protocol import Engine
 
 _POLLIN = const(1)  # as in driver.py
@@ -130,10 +130,10 @@ class MQTTClient(Driver):
             if not self._engine.quota:
                 self._room()
         if (
-            topic is self._engine.prepared
-            and topic  # None is neither
+            self._engine.prepared is not None
             and not props
             and self._engine.prepared_flags == qos << 1 | (1 if retain else 0)
+            and (topic is self._engine.prepared or readdress(self._engine, topic))
         ):
             i = repeat(self._engine, msg)  # as the publish before
         if i is None:

@@ -250,6 +250,16 @@ class Store:
             del self._filters[filter]
             self._now(_UNSUBSCRIBED, filter)
 
+    def doubt(self):
+        """The broker may have made a new session without our knowing: it may have no subscription."""
+        for filter in self._filters:
+            self.log.later(_UNSUBSCRIBED, filter)
+        self._filters = {}
+        try:
+            self.log.flush()
+        except OSError:
+            pass  # no packet goes out on its word
+
     def has(self, subscription):
         """True where the session, if it is still present, has this subscription: no need to subscribe."""
         return self._filters.get(subscription.filter, -1) == subscription.options
@@ -258,7 +268,7 @@ class Store:
         """The application's own few bytes: a count, a state. Called by a handler of a message at QoS 2, as the last
         thing that it does, they are written in one record with the message's identifier: both, or neither. Otherwise
         with flush()."""
-        self.word = bytes(word)
+        self.word = b"" + word  # bytes(5) would be five zeros
 
     def flush(self):
         """All on flash: before deep sleep, or where a `word` was kept elsewhere than in a handler."""
@@ -297,6 +307,11 @@ class Store:
         if pid in self._held:
             self._held.remove(pid)
             self.received(pid)
+
+    def undealt(self, pid):
+        """It will not be: it has been refused, or is to be delivered again."""
+        if pid in self._held:
+            self._held.remove(pid)
 
     def received(self, pid):
         if self.holding:

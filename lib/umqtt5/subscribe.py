@@ -7,7 +7,7 @@ but for the answers.
 from micropython import const
 
 from .codec import find, properties, put_data, put_vbi, text, vbi_size
-from .errors import ProtocolError, ResourceError, wrong
+from .errors import ProtocolError, Refused, ResourceError, wrong
 
 # Texts of errors: see texts.py.
 _NO_FILTER = const(85)
@@ -61,20 +61,7 @@ class Subscription:
         self.options = options
         self.props = props
         # 4.8.2: a shared subscription, $share/name/filter, is matched by what stands behind the name.
-        self.match = match = filter.split(b"/", 2)[2] if filter.startswith(b"$share/") else filter
-        # Without wildcards: how the variable header of a PUBLISH to it begins; one comparison, in C, then shows that
-        # the topic is UTF-8, no filter, and asked for. `tail`: the properties that it usually has. `whole`: both, all
-        # that stands before the payload at QoS 0.
-        self.head = self.tail = self.whole = None
-        if not (b"+" in match or b"#" in match or b"$" in match):
-            self.head = bytes((len(match) >> 8, len(match) & 0xFF)) + match
-            self.set_id(ident)
-
-    def set_id(self, ident):
-        self.id = ident
-        if self.head:
-            self.tail = bytes((2, 0x0B, ident)) if 0 < ident < 128 else b"\0"
-            self.whole = self.head + self.tail
+        self.match = filter.split(b"/", 2)[2] if filter.startswith(b"$share/") else filter
 
 
 def subscription(topic, qos, handler, ident, no_local, retain_as_published, retain_handling, props):
@@ -144,7 +131,7 @@ def send_subscribe(e, s):
     if not e.granted(0x28, 1) and (b"+" in f or b"#" in f):
         raise wrong(_NO_WILDCARDS)
     if not e.granted(0x29, 1):
-        s.set_id(0)  # [MQTT-3.2.2.3.12]
+        s.id = 0  # [MQTT-3.2.2.3.12]
     props = s.props
     if s.id:
         number = bytearray(1 + vbi_size(s.id))
@@ -216,18 +203,19 @@ def subscribe(
 ):
     e = c._engine
     s = e.session
+    old = get(s, check_filter(topic))
     if id is None:
-        id = next_id(s) if handler else 0
+        # The one that this filter has keeps its number: messages that carry it may be on their way.
+        id = ((old and old.id) or next_id(s)) if handler else 0
     props = e.properties(props, 8)
     new = subscription(topic, qos, handler, id, no_local, retain_as_published, retain_handling, props)
-    old = get(s, new.filter)
     _clear_way(c)
     i = send_subscribe(e, new)
     add(s, new)  # now: messages may come before the SUBACK (3.8.4)
     try:
         c._doing = "SUBACK"
         return c._finish(i)
-    except BaseException:
+    except Refused:  # anything else, a handler's own error too: the broker may have it, and send messages
         remove(s, new.filter)
         if old:
             add(s, old)

@@ -16,7 +16,7 @@ _ONCE = (b"nonce", b"qop", b"stale", b"maxbuf", b"charset", b"algorithm", b"ciph
 
 def _utf8(text, what, low=32):
     # No character below `low`: in names they are refused, in passwords not.
-    data = text.encode() if isinstance(text, str) else bytes(text)
+    data = b"" + (text.encode() if isinstance(text, str) else text)  # bytes(5) would be five zeros
     try:
         data.decode()
     except ValueError:

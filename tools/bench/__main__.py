@@ -8,6 +8,7 @@ build/bench.json and build/bench.png, and a copy of the chart for the README. It
 its own broker, nor leave it running.
 """
 
+import argparse
 import json
 import shutil
 import sys
@@ -39,6 +40,7 @@ def show(console, found):
 
 
 def main():
+    argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__.partition("\n")[0]).parse_args()
     console = Console()
     console.width = max(console.width, 120)
     try:

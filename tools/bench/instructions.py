@@ -6,6 +6,7 @@ The client alone is counted, not the kernel: MicroPython's unix port, all from .
 build/instructions.json. A processor does not take the same time for each; times are `make bench`'s.
 """
 
+import argparse
 import json
 import re
 import shutil
@@ -105,6 +106,8 @@ def _rows(found):
 
 
 def main():
+    about = __doc__.partition("\n")[0]
+    argparse.ArgumentParser(prog="python -m tools.bench.instructions", description=about).parse_args()
     console = Console()
     try:
         with console.status("Counting: a minute"):

@@ -132,7 +132,8 @@ class Broker:
                 break
         numbers = ", ".join(str(getattr(self, name)) for name in self._names)
         raise BrokerError(
-            f"one of the ports {numbers} is taken: end what uses it, or choose others. "
+            f"one of the ports {numbers} is taken: end what uses it, or choose others "
+            "(build/venv/bin/python -m tools.devbroker run --port N). "
             f"The end of mosquitto's log:\n{self.log_tail()}"
         )
 

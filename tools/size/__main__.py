@@ -95,6 +95,7 @@ def main(arguments=None):
         print(markdown(found))
         return 0
     console = Console()
+    console.width = max(console.width, 120)  # narrower, figures would be cut off
     for title, head, rows in tables(found):
         table = Table(title=title, box=box.SIMPLE, title_justify="left")
         for i, name in enumerate(head):

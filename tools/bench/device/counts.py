@@ -4,6 +4,7 @@
 # Heap is counted with the garbage collector switched off, the others by a stream that counts.
 import gc
 import json
+import select
 import sys
 
 from bare import Bare, publish
@@ -104,7 +105,10 @@ def ours(who, port, *names, **options):
     """Connect and measure all, or only what `names` says."""
     client = MQTTClient("counts", HOST, port, **options)
     client.connect()
-    ping(client)  # nothing is read ahead, and the poll object need not be told of the new stream
+    ping(client)  # nothing is read ahead
+    # The poll object knows the stream below: it waits for what comes, and need never be told otherwise.
+    client._poll.modify(client.sock, select.POLLIN)
+    client._events = select.POLLIN
     client.sock = Counting(client.sock)
     client._listen()
     for qos in range(3):
