@@ -86,7 +86,8 @@ class Session:
                 self.sending += 1
             self.waited[i] = 0
             self.flags[i] &= 7
-        self.counted[:] = bytes(len(self.counted))
+        for i in range(len(self.counted)):
+            self.counted[i] = 0
 
     def forget_received(self):
         """The session is gone: what the broker sends now is new."""
