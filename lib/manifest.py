@@ -12,6 +12,7 @@ package(
         "digest_md5.py",
         "scram.py",
         "scram_emqx.py",
+        "scram_make.py",
         "scram_sha1.py",
         "scram_sha512.py",
         "sha512.py",

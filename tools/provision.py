@@ -20,7 +20,7 @@ import unicodedata
 from pathlib import Path
 
 from rich.console import Console
-from umqtt5 import secrets as board_secrets
+from umqtt5 import secrets_file as board_secrets
 
 from tools import board as boards
 from tools import credentials
@@ -78,7 +78,7 @@ def old_keys(path, made):
 
 
 def secrets_file(settings, auth):
-    """The board's secrets.json as a dict (umqtt5/secrets.py reads it). auth: of credentials.py."""
+    """The board's secrets.json as a dict (umqtt5/secrets_file.py reads it). auth: of credentials.py."""
     mqtt = settings["mqtt"]
     whole = {"format": 1}
     if "wifi" in settings:

@@ -9,7 +9,7 @@ import ssl
 import tomllib
 from pathlib import Path
 
-from umqtt5 import secrets as board_secrets
+from umqtt5 import secrets_file as board_secrets
 
 from tools.board import names
 

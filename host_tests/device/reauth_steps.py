@@ -4,7 +4,7 @@ from umqtt5.reader import UP
 from umqtt5.reauth import _early_publish
 from wire import Wire
 
-FRONT = ("next", "timer", "_ack", "publish", "_request", "end", "closed")
+FRONT = ("next", "timer", "_ack", "publish", "end", "closed")
 
 
 def auth(reason=0x18, data=None, properties=METHOD):

@@ -1,10 +1,12 @@
 # MicroPython keeps the attributes of an instance in a hash table that grows in leaps, when one more does not fit:
 # then the old one and the new one are on the heap at once, each in one piece. The client's must have their size
 # before it logs in, and the engine's must be small.
+import sys
 import time
 
 from umqtt5 import MQTTClient
 from usasl.scram import ScramSHA256
+from wire import raises
 
 SIZES = (1, 2, 4, 6, 8, 10, 12, 17, 23, 29, 37, 47, 59, 73, 97, 127)  # of MicroPython's py/map.c
 MOST = 73  # entries of the engine's: 592 bytes on 32 bits; once it was 127: 1 KB, and as large a hole to grow into
@@ -65,3 +67,19 @@ def test_it_is_noticed():
     for i in range(20):
         setattr(c._engine, "more%d" % i, 0)
     assert tables(c) != before
+
+
+def test_what_made_them_is_unloaded():
+    def gone():
+        return not [name for name in ("umqtt5.make", "usasl.scram_make") if name in sys.modules] and not (
+            "make" in sys.modules["umqtt5"].__dict__ or "scram_make" in sys.modules["usasl"].__dict__
+        )
+
+    c = MQTTClient("attributes", "127.0.0.1", auth=ScramSHA256("device1", "secret"))
+    assert gone()
+    c.set_last_will("attributes/will", b"gone")
+    assert gone() and c._engine.terms.will
+    raises(ValueError, MQTTClient, "attributes", "127.0.0.1", 1883, None, None, -1)
+    raises(ValueError, ScramSHA256, "device1")
+    raises(ValueError, c.set_last_will, "attributes/#", b"gone")
+    assert gone()

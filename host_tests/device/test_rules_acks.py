@@ -14,6 +14,7 @@ from rules import (
     unsubscribe,
 )
 from umqtt5.message import Reject
+from umqtt5.resume import oldest
 from umqtt5.subscribe import Subscription, add
 from wire import Wire, publish, raises
 
@@ -204,7 +205,7 @@ def test_resending_in_the_order_of_sending():
     w.e.session.last = 65530  # the identifiers wrap on the way
     for i in range(10):
         pub(w, b"t", b"%d" % i, 1 + i % 2)
-    w.feed(ack("PUBACK", w.e.session.pid[w.e.session.oldest(65536)]))
+    w.feed(ack("PUBACK", w.e.session.pid[oldest(w.e.session, 65536)]))
     again = resume(w)
     assert [p.payload for p in again] == [b"%d" % i for i in range(1, 10)]
     assert all([p.flags & 8 for p in again])

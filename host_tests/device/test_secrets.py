@@ -81,6 +81,7 @@ def test_arguments_of_a_client():
     with Folder(json.dumps(secrets())) as path:
         client = load(path)
         auth = client.pop("auth")
+        assert "umqtt5.secrets_file" not in sys.modules  # it is unloaded again
         assert client == {
             "client_id": "c1",
             "server": "broker.test",

@@ -6,6 +6,7 @@ import micropython  # noqa: F401  (first: under CPython it gives `time` its tick
 from deal import Book, Broker, Device, live
 from flash import Flash, PowerCut
 from umqtt5.outbox import Outbox
+from umqtt5.receive import received
 from umqtt5.store import Store, StoreError
 from umqtt5.subscribe import Subscription
 from wire import raises
@@ -170,9 +171,9 @@ def test_flipped_bytes():
     device.publish(b"2a", 2)
     device.publish(b"1a", 1)
     device.e.session.reached(1)
-    device.e.session.receive(7)
+    received(device.e.session, 7)
     device.store.keep(b"word")
-    device.e.session.receive(9)
+    received(device.e.session, 9)
     device.store.subscribed(Subscription(3, b"a/+", None, 2, b""))
     device.e.closed()
     device.publish(b"2b", 2)
@@ -250,7 +251,7 @@ def test_client_identifier():
     device = Device(broker)
     assert device.store.client_id == b"me"
     device.connect()
-    device.e.session.receive(5)
+    received(device.e.session, 5)
     device.publish(b"2a", 2)
     device.store.close()
     Engine = type(device.e)
@@ -279,13 +280,13 @@ def test_word():
     device.store.flush()
     assert Store("s").word == b"one"
     device.store.keep(b"")
-    device.e.session.receive(9)
+    received(device.e.session, 9)
     assert Store("s").word == b""
     device.store.keep(b"two")
     for i in range(40):  # the file is written anew meanwhile
         device.publish(b"1%d" % i, 1)
     assert Store("s").word == b""
-    device.e.session.receive(10)
+    received(device.e.session, 10)
     assert Store("s").word == b"two"
 
 
@@ -327,7 +328,7 @@ def test_an_outbox_is_optional():
     o.put(b"t", b"x", 2, b"\x01\x01")
     s.close()
     s = Store("s", 1)
-    s.session(2).receive(4)
+    received(s.session(2), 4)
     s.keep(b"w")
     s.close()
     s = Store("s")

@@ -23,7 +23,6 @@ from .aio_wait import Done, WaitEngine
 from .errors import wrong
 from .reader import UP
 from .retry import brokers
-from .session import Session
 
 # Texts of errors: see texts.py.
 _QOS = const(26)
@@ -117,7 +116,7 @@ class MQTTClient(Subscriber):
         await self.connect()
         return self
 
-    async def __aexit__(self, kind, error, trace):
+    async def __aexit__(self, kind, *_):
         # 0x04: a program that fails leaves its will.
         await self.disconnect(4 if kind else 0)
 
@@ -304,7 +303,8 @@ class MQTTClient(Subscriber):
             if i >= 0:
                 if refused:
                     e.owed -= s.counted[i]  # else it counts until the connection ends: there is no acknowledgement
-                Session.forget(s, i)  # it is on no flash yet
+                s.received[i] = 0  # it is on no flash yet
+                s.receiving -= 1
             if s.store:
                 s.store.undealt(kept.ack & 0xFFFF)
 

@@ -17,10 +17,10 @@ from .aio_wait import pause, ready, report, wake
 from .errors import Disconnected, MQTTError, PeerError, Refused
 from .reader import CONNECTING, FAILED, UP
 from .retry import PERMANENT, RETRY, Backoff, verdict
-from .transport import addresses, connected, named, poller, start
+from .transport import addresses, connected, poller, start
 
 _SLICE = const(5)  # ms that the reader reads on while there is something, before other tasks run
-_TLS = "TLS handshake"
+_TLS = const("TLS handshake")  # as in tls.py
 _POLLIN = const(1)  # as in driver.py
 _POLLOUT = const(4)  # as in driver.py
 
@@ -206,6 +206,12 @@ class Link(Line):
     def _fail(self, error):
         if self._failure is None:
             self._failure = error
+            try:
+                from .ending import named
+
+                self._failure = named(error, self._doing)
+            except MemoryError:
+                pass  # without the step, then: the keeper must hear of it
             self._rouse()
 
     def _state(self, state):
@@ -287,7 +293,7 @@ class Link(Line):
                     self._reader = core.create_task(self._read())
                 await pause()
         except Exception as x:
-            self._fail(named(x, self._doing))
+            self._fail(x)
 
     async def _open(self, where):
         """TCP to the first address that answers, and TLS."""
@@ -376,7 +382,6 @@ class Link(Line):
     def _last_words(self, error):
         """A write failed. The broker may have said why before it closed, and that is the better error."""
         e = self._engine
-        error = named(error, self._doing)
         try:
             while self._reader and not e.in_handler and not e.acks_full() and e.state != FAILED:
                 n = self._sock.readinto(e.into, e.need)
@@ -416,7 +421,7 @@ class Link(Line):
                     await core.sleep_ms(0)
                     began = ticks_ms()
         except Exception as x:
-            self._fail(named(x, self._doing))
+            self._fail(x)
 
     def _got(self, n):
         """What the read has brought."""

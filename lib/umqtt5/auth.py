@@ -46,6 +46,7 @@ class Exchange:
 
     again = False  # True: a re-authentication (reauth.py)
     quiet = True  # no PINGREQ may go out while it runs
+    early = b""  # packet types that do not belong to a login, and are borne before its end
 
     def __init__(self, engine, mechanism):
         if hasattr(mechanism, "proof_due"):
@@ -124,11 +125,7 @@ class Exchange:
     def _next(self, out):
         self.engine.put_auth(0x18, self.method, out, self.props)
 
-    def early(self, packet):
-        """Whether a packet of this type, one that does not belong to a login, is borne before its end."""
-        return False
-
-    def _properties(self, i, end):
+    def _props(self, i, end):
         """Check the method in the properties at rx[i]; the Authentication Data, b"" where there is none."""
         rx = self.engine.rx
         at = i + vbi_size(vbi(rx, i, end))
@@ -147,11 +144,12 @@ class Exchange:
             raise ProtocolError(_AUTH_AFTER_END)
         self._resume(value)
 
-    def _parse(self, n, success):
-        """The Authentication Data of an AUTH with reason 0x18, or with `success`."""
-        rx = self.engine.rx
+    def _parse(self, n, end):
+        """The Authentication Data of an AUTH with reason 0x18, or with `end`."""
+        e = self.engine
+        rx = e.rx
         reason = rx[0] if n else 0
-        if reason != 0x18 and reason != success:
+        if reason != 0x18 and reason != end:
             # 0x19 is the client's alone (table 3-12), others do not exist.
             raise ProtocolError((_AUTH_REASON, reason))
         if n < 2:
@@ -159,9 +157,9 @@ class Exchange:
         if properties(rx, 1, n, 15) != n:
             raise MalformedPacket(_AUTH_BEHIND)
         at = 1 + vbi_size(vbi(rx, 1, n))
-        self.engine.check_problem_information(at, n)
-        self.engine.answer_props = user_properties(rx, at, n)  # not the authentication data
-        return self._properties(1, n)
+        e.check_problem_information(at, n)
+        e.answer_props = user_properties(rx, at, n)  # not the authentication data
+        return self._props(1, n)
 
     def connack(self, n):
         """CONNACK 0x00 in rx[:n], parsed and found well-formed. It takes effect only through _finish()."""
@@ -177,10 +175,12 @@ class Exchange:
             self._resume(b"" if d < 0 else data(rx, d))
 
     def _finish(self):
-        self._properties(2, self.held)
+        n = self.held
+        self._props(2, n)
+        e = self.engine
         if getattr(self.mechanism, "proof_due", False):
             from .reauth import Proof
 
-            self.engine.exchange = Proof(self.engine, self.mechanism, self.held)
+            e.exchange = Proof(e, self.mechanism, n)
         else:
-            self.engine.accept(self.held)
+            e.accept(n)

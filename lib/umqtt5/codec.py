@@ -83,7 +83,7 @@ def u16(buf, i):
 
 def u32(buf, i):
     """Allocates where the value needs more than 30 bits."""
-    return buf[i] << 24 | buf[i + 1] << 16 | buf[i + 2] << 8 | buf[i + 3]
+    return u16(buf, i) << 16 | u16(buf, i + 2)
 
 
 def vbi(buf, i, end):
@@ -146,34 +146,20 @@ def utf8(buf, i, end, text=False):
 def _utf8_more(buf, i, end):
     """The index behind the character of two to four bytes at buf[i], -1 where it is none."""
     b = buf[i]
+    more = 1 if b < 0xE0 else 2 if b < 0xF0 else 3
     i += 1
-    # The bounds of the second byte keep out what is overlong, surrogates [MQTT-1.5.4-1], and above U+10FFFF.
-    low = 0x80
-    high = 0xBF
-    if 0xC2 <= b <= 0xDF:
-        more = 1
-    elif 0xE0 <= b <= 0xEF:
-        more = 2
-        if b == 0xE0:
-            low = 0xA0
-        elif b == 0xED:
-            high = 0x9F
-    elif 0xF0 <= b <= 0xF4:
-        more = 3
-        if b == 0xF0:
-            low = 0x90
-        elif b == 0xF4:
-            high = 0x8F
-    else:
+    if b < 0xC2 or b > 0xF4 or i + more > end:
         return -1
-    if i + more > end or not low <= buf[i] <= high:
+    c = buf[i]
+    # The second byte shows what is overlong, surrogates [MQTT-1.5.4-1], and what is above U+10FFFF.
+    if (b == 0xE0 and c < 0xA0) or (b == 0xED and c > 0x9F) or (b == 0xF0 and c < 0x90) or (b == 0xF4 and c > 0x8F):
         return -1
-    while more > 1:
-        i += 1
-        more -= 1
+    while more:
         if buf[i] & 0xC0 != 0x80:
             return -1
-    return i + 1
+        i += 1
+        more -= 1
+    return i
 
 
 def topic(buf, i, end):
@@ -197,12 +183,10 @@ def skip(buf, i):
     """The index after the property (identifier and value) at buf[i], which check() has passed before."""
     t = _TABLE[3 * buf[i]]
     i += 1
-    if t == 1 or t == 8:
+    if t == 8:
         return i + 1
-    if t == 2:
-        return i + 2
-    if t == 3:
-        return i + 4
+    if t < 4:
+        return i + (4 if t == 3 else t)
     if t == 4:
         return i + vbi_size(vbi(buf, i, i + 4))
     if t == 7:
@@ -213,26 +197,17 @@ def skip(buf, i):
 def check(buf, i, end, packet):
     """Check the properties in buf[i:end] (without their length before them), in a packet of type `packet` (0 for
     the will's): each known, allowed in this packet, whole, and no more often than once (2.2.2.2)."""
-    low = high = 0  # bits of the identifiers seen; two, because a board's small integers have 31 bits
+    first = i
     while i < end:
         ident = buf[i]
         t = kind(ident)
         if not t:
             raise MalformedPacket((_UNKNOWN, ident))
-        if not (_TABLE[3 * ident + 1] << 8 | _TABLE[3 * ident + 2]) & (1 << packet):
+        if not u16(_TABLE, 3 * ident + 1) & (1 << packet):
             raise MalformedPacket((_MISPLACED, ident))  # 2.2.2.2
         # Twice is right for user properties, and for the subscription identifiers of a PUBLISH (3.3.2.3.8).
-        if ident != 0x26 and not (ident == 0x0B and packet == 3):
-            if ident < 0x18:
-                bit = 1 << ident
-                twice = low & bit
-                low |= bit
-            else:
-                bit = 1 << (ident - 0x18)
-                twice = high & bit
-                high |= bit
-            if twice:
-                raise ProtocolError((_TWICE, ident))
+        if ident != 0x26 and not (ident == 0x0B and packet == 3) and find(buf, first, i, ident) >= 0:
+            raise ProtocolError((_TWICE, ident))
         at = i + 1
         if t == 7:
             i = field(buf, field(buf, at, end, True), end, True)
@@ -290,6 +265,7 @@ def text(raw, what):
             raw = bytes(raw)
         else:
             raise wrong((_NOT_A_STRING, what), TypeError)
-    if len(raw) > 65535 or not utf8(raw, 0, len(raw)):
+    n = len(raw)
+    if n > 65535 or not utf8(raw, 0, n):
         raise wrong((_NOT_TEXT, what))
     return raw

@@ -12,7 +12,6 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 import umqtt5.transport as transport
 
-from .errors import Disconnected, Refused
 from .packets import again
 
 _POLLIN = const(1)  # select's, on every port
@@ -20,7 +19,6 @@ _POLLOUT = const(4)
 _UP = const(2)  # as in reader.py
 _FAILED = const(3)  # as in reader.py
 _DONE = const(6)  # as in session.py
-_TLS = const("TLS handshake")
 _LOGIN = const("login: waiting for AUTH or CONNACK")
 _SLICE = const(50)  # ms between two calls of on_wait()
 
@@ -217,13 +215,9 @@ class Driver:
             raise error or OSError(errno.ECONNRESET)
         self._doing = _LOGIN
         if tls:
-            from .tls import secure
+            from .tls import start
 
-            self._doing = _TLS
-            self._together = -1
-            self._poll.unregister(self.sock)
-            self.sock = secure(self.sock, tls)
-            self._poll.register(self.sock, self._events)
+            start(self, tls)
         self._listen()
 
     def _listen(self, *ahead):
@@ -251,7 +245,9 @@ class Driver:
             self._flush(deadline)  # what a resumed session resends
         except BaseException as x:
             self._abort()
-            raise transport.named(x, self._doing)
+            from .ending import named
+
+            raise named(x, self._doing)
         self._doing = "after the login"
         return bool(e.terms.connack[0])
 
@@ -311,39 +307,27 @@ class Driver:
         packets. What is written with 0 sends them on their way."""
         e = self._engine
         if 0 <= self._together != together:
-            self._wait_together(together)
+            self._together = together
+            transport.may_wait(self.sock, together)
         while e.left or (e.pending and e.next()):
             if not write_out(e):
                 if deadline is None:
                     deadline = self._deadline()
                 self._wait_or_abort(_POLLOUT, deadline)
 
-    def _wait_together(self, on):
-        """on=1: small packets may wait for others."""
-        self._together = on
-        transport.may_wait(self.sock, on)
-
     def _last_words(self):
         """A write failed. The broker may have said why before it closed, and that is the better error."""
-        e = self._engine
         try:
-            while not e.in_handler and not e.acks_full() and e.state != _FAILED:
-                op = e.turn(None)
-                if op is None or op is False:
-                    return
-        except (Refused, Disconnected):
-            raise
-        except Exception:
-            pass  # the write's error it is
+            from .ending import last_words
+
+            last_words(self._engine)
         finally:
             self._abort()
 
     def _send_rest(self, n, sent):
         """Of the n bytes of tx so many have gone out, or None."""
         e = self._engine
-        e.prepared = None
-        e.off = 0
-        e.left = n
+        e._ready(n)
         e.midway = True
         if sent:
             e.wrote(sent, ticks_ms())

@@ -10,39 +10,24 @@ from errno import ENOTCONN
 
 import umqtt5.errors as errors
 
-from .codec import data, find, kind, properties, put_data, put_vbi, skip, text, u16, u32, vbi, vbi_size
+from .codec import data, find, kind, properties, put_data, put_vbi, skip, u16, u32, vbi, vbi_size
 from .reader import Reader
 
 # Texts of errors: see texts.py.
 _LARGE_DATA = const(24)
-_PASSWORD = const(25)
-_QOS = const(26)
 _CONNACK_AGAIN = const(27)
 _MQTT_311 = const(28)
 _CONNACK_BEHIND = const(29)
-_CONNACK_REASON = const(30)
 _CONNACK_EARLY = const(31)
 _CONNACK_AUTH = const(32)
 _SESSION_PRESENT = const(33)
 _NO_CLIENT_ID = const(34)
 _RESPONSE_INFORMATION = const(35)
 _AUTH_UNASKED = const(36)
-_DISCONNECT_EXPIRY = const(37)
-_DISCONNECT_REASON = const(38)
 _PROBLEM_INFORMATION = const(39)
-
-# The reasons of 3.2.2.2, and those of 3.14.2.1 that are a server's. 0x8C is not among these, but EMQX ends a failed
-# re-authentication with it.
-_CONNACK_REASONS = const(b"\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8c\x90\x95\x97\x99\x9a\x9b\x9c\x9d\x9f")
-_DISCONNECT_REASONS = const(
-    b"\x00\x80\x81\x82\x83\x87\x89\x8b\x8c\x8d\x8e\x8f\x90\x93\x94\x95\x96\x97\x98\x99\x9a\x9b\x9c\x9d\x9e\x9f"
-    b"\xa0\xa1\xa2"
-)
 
 _CONNECTING = const(1)  # as in reader.py
 _UP = const(2)  # as in reader.py
-_PUBCOMP = const(3)  # as in session.py
-_ANEW = const(8)  # in Session.flags
 
 _LARGEST = const(268435460)  # bytes: no packet can be larger (2.1.4)
 
@@ -58,51 +43,13 @@ def _property(ident, value):
 
 class Terms:
     """What CONNECT asks for (3.1) and CONNACK has granted (3.2), as far as no other packet needs it: in a table of
-    its own, because each attribute of the engine makes all others slower to find, and its table grows in leaps."""
-
-    def __init__(self, client_id, user, password, keepalive, mechanism):
-        if mechanism:
-            if password is not None:
-                raise errors.wrong(_PASSWORD)
-            if user is None:
-                # EMQX's rules look at the MQTT User Name, not at the mechanism's.
-                user = getattr(mechanism, "user", None)
-        self.client_id = text(client_id, "client_id")
-        self.mechanism = mechanism
-        self.user = None if user is None else text(user, "user")
-        self.password = password.encode() if isinstance(password, str) else password
-        self.keepalive = keepalive  # s; the broker's Server Keep Alive replaces it in the engine while connected
-        self.redirect = None  # (0x9C or 0x9D, Server Reference): where the broker has sent us
-        self.will = None  # (flags, props, topic, msg)
-        self.clean = True
-        self.expiry = 0  # s, of this connection: session_expiry, or what stands for None
-        self.connack = b"\0"  # flags and properties, without the authentication data (see props.granted)
-        # topics: by topic alias of the broker's; as many as it may have. And as MQTTClient was told: session_expiry,
-        # max_packet, republish, reauth_every (ms), reauth_hold, props (bytes).
+    its own, because each attribute of the engine makes all others slower to find, and its table grows in leaps. Its
+    attributes: see make.py."""
 
     def said(self, ident):
         """The value of a CONNECT property of one byte that the caller has given, or -1."""
         i = find(self.props, 0, len(self.props), ident)
         return -1 if i < 0 else self.props[i]
-
-
-def _session_gone(e):
-    """The broker has no session of ours: what was in flight is sent anew, or told as "unsent"."""
-    s = e.session
-    s.forget_received()
-    i = s.oldest(65536)
-    while i >= 0:
-        age = s.age(i)
-        if s.state[i] == _PUBCOMP:
-            # The broker has it, and may have passed it on: never sent anew (4.3.3).
-            e.tell_inside("unconfirmed", s.topic[i])
-            s.answered(i, 0)
-        elif e.terms.republish:
-            s.flags[i] |= _ANEW
-        else:
-            e.tell_inside("unsent", (s.topic[i], s.msg[i]))
-            s.answered(i, 0)
-        i = s.oldest(age)
 
 
 class Login(Reader):
@@ -136,12 +83,12 @@ class Login(Reader):
 
     def auth_busy(self):
         """True while the mechanism computes: call work(), read nothing."""
-        return self.exchange is not None and self.exchange.busy
+        return self.exchange and self.exchange.busy
 
     def work(self, now):
         try:
             self.exchange.work(now)
-        except BaseException:
+        except:
             self.broke()
             raise
 
@@ -153,36 +100,39 @@ class Login(Reader):
 
         start(self, mechanism, now)
 
-    def send_connect(self, method, auth_data):
-        """CONNECT (3.1), with our arguments as properties. Allocates."""
+    def send_connect(self, method, value):
+        """CONNECT (3.1), with our arguments as properties; value: the Authentication Data, or None. Allocates."""
         terms = self.terms
         props = terms.props + _property(0x21, self.session.size)
-        terms.expiry = terms.session_expiry
-        if terms.expiry is None:
+        expiry = terms.session_expiry
+        if expiry is None:
             # umqtt's users expect that clean_session=False keeps the session for ever.
-            terms.expiry = 0 if terms.clean else 0xFFFFFFFF
-        if terms.expiry:
-            props += _property(0x11, terms.expiry)
+            expiry = 0 if terms.clean else 0xFFFFFFFF
+        terms.expiry = expiry
+        if expiry:
+            props += _property(0x11, expiry)
         if terms.max_packet:
             props += _property(0x27, terms.max_packet)
         if terms.topics:
             props += _property(0x22, len(terms.topics) - 1)
         if method:
             props += _property(0x15, method)
-            if auth_data is not None:
-                props += _property(0x16, auth_data)
+            if value is not None:
+                props += _property(0x16, value)
         n = 12 + vbi_size(len(props)) + len(props) + len(terms.client_id)
         flags = 0x02 if terms.clean else 0
         will = terms.will
         if will:
             flags |= will[0]
-            n += vbi_size(len(will[1])) + len(will[1]) + 4 + len(will[2]) + len(will[3])
-        if terms.user is not None:
+            n += len(will[1])
+        user = terms.user
+        if user is not None:
             flags |= 0x80
-            n += 2 + len(terms.user)
-        if terms.password is not None:
+            n += 2 + len(user)
+        password = terms.password
+        if password is not None:
             flags |= 0x40
-            n += 2 + len(terms.password)
+            n += 2 + len(password)
         i = self._begin(0x10, n)
         out = self.out
         i = put_data(out, i, b"MQTT")
@@ -193,15 +143,15 @@ class Login(Reader):
         i = self._props(out, i + 4, props)
         i = put_data(out, i, terms.client_id)
         if will:
-            i = self._props(out, i, will[1])
-            i = put_data(out, i, will[2])
-            i = put_data(out, i, will[3])
-        if terms.user is not None:
-            i = put_data(out, i, terms.user)
-        if terms.password is not None:
-            put_data(out, i, terms.password)
+            n = i + len(will[1])
+            out[i:n] = will[1]
+            i = n
+        if user is not None:
+            i = put_data(out, i, user)
+        if password is not None:
+            put_data(out, i, password)
 
-    def put_auth(self, reason, method, data, props=b""):
+    def put_auth(self, reason, method, data, props):
         """AUTH (3.15), always with its method; data=None leaves the property out, b"" sends it empty. props: a Reason
         String, User Properties."""
         n = 3 + len(method) + len(props)
@@ -220,11 +170,9 @@ class Login(Reader):
 
     def set_will(self, topic, msg, retain, qos, props):
         """The will of the next CONNECT (3.1.2.5)."""
-        if not 0 <= qos <= 2:
-            raise errors.wrong(_QOS)
-        msg = b"" + (msg.encode() if isinstance(msg, str) else msg)  # bytes(5) would be five zeros
-        flags = 0x04 | qos << 3 | (0x20 if retain else 0)
-        self.terms.will = (flags, self.properties(props, 0), self.topic(topic), msg)
+        from .make import will
+
+        return will(self, topic, msg, retain, qos, props)
 
     # --- the broker's answers
 
@@ -240,17 +188,16 @@ class Login(Reader):
             raise errors.MalformedPacket("CONNACK")
         if properties(rx, 2, n, 2) != n:
             raise errors.MalformedPacket(_CONNACK_BEHIND)
-        reason = rx[1]
-        at = 2 + vbi_size(vbi(rx, 2, n))
-        if reason and reason not in _CONNACK_REASONS:
-            raise errors.ProtocolError((_CONNACK_REASON, reason))
-        if reason:
-            raise self._refusal("CONNACK", reason, at, n)
+        if rx[1]:
+            from .ending import connack
+
+            raise connack(self, n)
         if self.left and self.state != _UP:
             raise errors.ProtocolError(_CONNACK_EARLY)
         if self.exchange:
             self.exchange.connack(n)
         else:
+            at = 2 + vbi_size(vbi(rx, 2, n))
             if find(rx, at, n, 0x15) >= 0 or find(rx, at, n, 0x16) >= 0:  # [MQTT-4.12.0-6]
                 raise errors.ProtocolError(_CONNACK_AUTH)
             self.accept(n)
@@ -261,6 +208,7 @@ class Login(Reader):
         rx = self.rx
         at = 2 + vbi_size(vbi(rx, 2, n))
         terms = self.terms
+        s = self.session
         if rx[0] and terms.clean:  # 3.2.2.1.1
             raise errors.ProtocolError(_SESSION_PRESENT)
         i = find(rx, at, n, 0x12)
@@ -269,23 +217,27 @@ class Login(Reader):
         if find(rx, at, n, 0x1A) >= 0 and terms.said(0x19) != 1:
             raise errors.ProtocolError(_RESPONSE_INFORMATION)  # [MQTT-3.1.2-28]
         if not rx[0]:
-            self.session.known = 1
-            _session_gone(self)
+            s.known = 1
+            s.forget_received()
+            if s.sending:
+                from .resume import lost
+
+                lost(self)
         if i >= 0:
             terms.client_id = data(rx, i)
-        if self.session.store:
-            self.session.store.identify(terms.client_id)
+        if s.store:
+            s.store.identify(terms.client_id)
         terms.connack = bytes(rx[:1])
         while at < n:
             i = skip(rx, at)
             if rx[at] != 0x16:
                 terms.connack += bytes(rx[at:i])
             at = i
-        self.quota = min(self.granted(0x21, 65535), self.session.size)  # no more in flight than our table holds
+        self.quota = min(self.granted(0x21, 65535), s.size)  # no more in flight than our table holds
         self.max_qos = self.granted(0x24, 2)
         self.retain_available = self.granted(0x25, 1)
-        if self.session.known:
-            self.session.known = 1 + self.granted(0x29, 1)
+        if s.known:
+            s.known = 1 + self.granted(0x29, 1)
         self.max_out = self.granted(0x27, _LARGEST)
         self.keepalive = self.granted(0x13, self.keepalive)
         self.alias_limit = min(len(self.aliases[0]), self.granted(0x22, 0))
@@ -296,7 +248,10 @@ class Login(Reader):
             from .reauth import arm
 
             arm(self, self.last_rx)
-        if self.session.sending:
+        if s.sending:
+            from .resume import resend
+
+            type(self)._resend = resend  # for next(): an import there would allocate each time
             self.resend = 65536  # from the oldest on (4.4)
             self.pending = True
         self.state = _UP
@@ -321,44 +276,14 @@ class Login(Reader):
         return 0
 
     def _disconnect(self, n):  # 3.14
-        reason = self.rx[0] if n else 0
-        at = n
-        if n > 1:
-            if properties(self.rx, 1, n, 14) != n:
-                raise errors.MalformedPacket("DISCONNECT")
-            at = 1 + vbi_size(vbi(self.rx, 1, n))
-            if find(self.rx, at, n, 0x11) >= 0:  # [MQTT-3.14.2-2]
-                raise errors.ProtocolError(_DISCONNECT_EXPIRY)
-        if reason not in _DISCONNECT_REASONS:
-            raise errors.ProtocolError((_DISCONNECT_REASON, reason))
-        raise self._refusal("DISCONNECT", reason, at, n)
+        from .ending import disconnect
 
-    def _refusal(self, packet, reason, at, n):
-        """The error for a CONNACK or DISCONNECT with a reason >= 0x80."""
-        said = find(self.rx, at, n, 0x1F)
-        said = None if said < 0 else str(data(self.rx, said), "utf-8")
-        self.parting = 0  # the server has spoken first
-        x = self.exchange
-        if reason == 0x86 or reason == 0x87 or reason == 0x8C or (x and x.again and x.refused(reason)):
-            mechanism = self.terms.mechanism
-            error = errors.AuthError(packet, reason, said, mechanism and mechanism.name)
-            error.step = (3 if x.again else x.step) if x else 0
-        elif packet == "DISCONNECT":
-            error = errors.Disconnected(reason, said)
-        else:
-            error = errors.Refused(packet, reason, said)
-        error.props = bytes(self.rx[at:n])
-        i = find(self.rx, at, n, 0x1C)
-        if i >= 0:
-            error.server = str(data(self.rx, i), "utf-8")
-            if reason == 0x9C or reason == 0x9D:
-                self.terms.redirect = (reason, error.server)
-        return error
+        raise disconnect(self, n)
 
-    def check_problem_information(self, at, n):
+    def check_problem_information(self, i, n):
         """[MQTT-3.1.2-29]: asked for no problem information, the server sends none but in PUBLISH, CONNACK and
         DISCONNECT."""
-        if self.terms.said(0x17) == 0 and (find(self.rx, at, n, 0x1F) >= 0 or find(self.rx, at, n, 0x26) >= 0):
+        if self.terms.said(0x17) == 0 and (find(self.rx, i, n, 0x1F) >= 0 or find(self.rx, i, n, 0x26) >= 0):
             raise errors.ProtocolError(_PROBLEM_INFORMATION)
 
     def _ready_for_use(self):

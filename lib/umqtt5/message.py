@@ -150,7 +150,7 @@ class Message:
         n = _USUAL
         s = session.usual
         while s is not None:
-            if self._begins(s.head, self.start) and self.buf.startswith(s.tail, i - 1):
+            if self._begin(s.head, self.start) and self.buf.startswith(s.tail, i - 1):
                 return False  # QoS 2 comes here each time
             n -= 1
             s = s.next
@@ -169,7 +169,7 @@ class Message:
         self.topic_buf = self.buf
         self.topic_start = 2
         while usual is not None:
-            if self._begins(usual.head, n):  # it needs no look at each byte
+            if self._begin(usual.head, n):  # it needs no look at each byte
                 self.topic_end = len(usual.head)
                 return self.topic_end
             usual = usual.next
@@ -192,7 +192,7 @@ class Message:
             self.start = properties(buf, i, n, 3)
             self.props_start = i + vbi_size(vbi(buf, i, n))
 
-    def _begins(self, head, n):
+    def _begin(self, head, n):
         return len(head) <= n and self.buf.startswith(head)
 
     # --- what a handler asks

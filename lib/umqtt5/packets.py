@@ -10,8 +10,7 @@ from micropython import const
 
 import umqtt5.errors as errors
 
-from .codec import check, find, put_vbi, text, vbi_size
-from .codec import topic as topic_name
+from .codec import check, find, put_vbi, text, topic, vbi_size
 
 # Texts of errors: see texts.py.
 _TOO_LARGE = const(48)
@@ -29,10 +28,8 @@ _PING = const(34)
 
 _PUBACK = const(1)  # as in session.py
 _PUBREC = const(2)  # as in session.py
-_PUBCOMP = const(3)  # as in session.py
 _NO_RESEND = const(-1)
-_TOPICS = const(8)  # so many are known to be right
-_CHARGED = const(0x10)  # in Session.flags
+_CHARGED = const(0x10)  # as in resume.py
 
 
 def again(e, msg):
@@ -58,31 +55,7 @@ def again(e, msg):
 
 
 class Packets:
-    """The outgoing half of the engine. Owns `tx`; refers to the session."""
-
-    def __init__(self, tx_size, aliases, session):
-        self.tx = bytearray(tx_size)
-        self.session = session
-        self.acks = bytearray(4 * _ACKS + 3)  # a ring of (fixed header, reason, packet identifier: 2 bytes); see _AT
-        # Beside it, once there are any: the properties of each; last, those of each that has none of its own.
-        self.ack_props = None
-        # Outgoing topic aliases (3.3.2.3.4), given by themselves: alias n is entry n - 1 of (topics; when it was
-        # used, the one used least recently gives way, and last the clock of that; 1: the broker knows it).
-        self.aliases = [None] * aliases, [0] * (aliases + 1), bytearray(aliases)
-        self.props_ok = None  # the bytes objects last found right, by identity: not to check them at each publish
-        self.topics_ok = [None] * _TOPICS  # and topics: to look at each byte takes longer than all the rest
-        self.max_out = 0
-        # The PUBLISH that is to be built stands here and not in arguments: MicroPython takes the frame of a function
-        # with more than 11 words of locals and stack from the heap, at each call (tools/frames.py).
-        self.out_topic = self.out_msg = self.out_props = b""
-        self.out_flags = self.out_pid = 0
-        self.out_alias = -1
-        # Whose PUBLISH stands in tx, whole but for the payload, and may be sent again with another (driver.repeat()):
-        # its topic (bytes) where it has no properties, or its Publisher. None: it does not, or something waits to go
-        # out, or the connection is not UP: a publish that finds itself here has nothing else to check.
-        self.prepared = None
-        self.prepared_flags = self.prepared_at = self.prepared_most = 0
-        self.reset()
+    """The outgoing half of the engine. Owns `tx`; refers to the session. Its attributes: see make.py."""
 
     def reset(self):
         """Before a new connection: nothing to write."""
@@ -135,7 +108,7 @@ class Packets:
         if self.acks[_COUNT]:
             self._next_ack()
             return True
-        if self.resend != _NO_RESEND and self._resend():
+        if self.resend != _NO_RESEND and self._resend():  # see Login.accept()
             return True
         if self.acks[_PING]:
             self.acks[_PING] = 0
@@ -179,17 +152,18 @@ class Packets:
     def _queue_ack(self, header, reason, pid, props):
         self.prepared = None
         self.pending = True
-        i = (self.acks[_AT] + self.acks[_COUNT]) % _ACKS
-        self.acks[_COUNT] += 1
+        acks = self.acks
+        i = (acks[_AT] + acks[_COUNT]) % _ACKS
+        acks[_COUNT] += 1
         if props and not self.ack_props:
             self.ack_props = [b""] * (_ACKS + 1)
         if self.ack_props:
             self.ack_props[i] = props or self.ack_props[_ACKS]
         i *= 4
-        self.acks[i] = header
-        self.acks[i + 1] = reason
-        self.acks[i + 2] = pid >> 8
-        self.acks[i + 3] = pid & 0xFF
+        acks[i] = header
+        acks[i + 1] = reason
+        acks[i + 2] = pid >> 8
+        acks[i + 3] = pid & 0xFF
 
     def _next_ack(self):
         acks = self.acks
@@ -240,16 +214,16 @@ class Packets:
             self.props_ok = props
         return props
 
-    def topic(self, topic):
+    def topic(self, name):
         """The topic name of a PUBLISH as checked bytes (4.7.3, 3.3.2.1). A str is encoded: allocates."""
-        if type(topic) is bytes and topic in self.topics_ok:
-            return topic
-        checked = text(topic, "topic")
-        if not topic_name(checked, 0, len(checked)):
+        if type(name) is bytes and name in self.topics_ok:
+            return name
+        checked = text(name, "topic")
+        if not topic(checked, 0, len(checked)):
             raise errors.wrong(_TOPIC)
-        if topic is checked:  # it was bytes, which do not change
+        if name is checked:  # it was bytes, which do not change
             self.topics_ok.pop()
-            self.topics_ok.insert(0, topic)
+            self.topics_ok.insert(0, name)
         return checked
 
     # --- the packets
@@ -359,50 +333,6 @@ class Packets:
         tx[i:n] = self.out_props
         return n
 
-    def _resend(self):
-        # 4.4: after a reconnect, in the order in which they were sent. With its full topic: an alias of the last
-        # connection means nothing now.
-        s = self.session
-        while True:
-            # Its age now: SUBSCRIBE takes identifiers too, while this waits for quota.
-            i = self.resend
-            i = s.oldest(i if i > 65535 else (s.last - i) % 65535)
-            if i < 0:
-                self.resend = _NO_RESEND
-                return False
-            if s.state[i] == _PUBCOMP:
-                self._ack(0x62, 0, s.pid[i])
-                self._next_ack()
-                break
-            if not self.quota:
-                return False
-            self.out_flags = flags = s.flags[i] & 15 ^ 8
-            self.out_topic = s.topic[i]
-            self.out_msg = s.msg[i]
-            self.out_props = s.props[i] or b""
-            self.out_pid = s.pid[i]
-            self.out_alias = -1
-            # This broker may take less than it did before; then the message can never go out.
-            reason = 0
-            if flags >> 1 & 3 > self.max_qos:
-                reason = 0x9B
-            elif flags & 1 and not self.retain_available:
-                reason = 0x9A
-            else:
-                try:
-                    self.put_publish()
-                    self.quota -= 1
-                    s.flags[i] |= _CHARGED
-                    break
-                except ValueError:
-                    reason = 0x95
-            s.answered(i, reason)  # first: who is told may publish, and come by here again
-            self.tell_inside("refused", (self.out_topic, reason))
-            if self.left or self.resend == _NO_RESEND:
-                return self.left > 0
-        self.resend = s.pid[i]
-        return True
-
     def start_publish(self):
         """A PUBLISH with QoS > 0: the slot that waits for its answer. ResourceError where the table, or the broker's
         Receive Maximum, has no room now."""
@@ -425,13 +355,9 @@ class Packets:
     def _no_room(self):
         raise errors.ResourceError((_IN_FLIGHT, self.session.size, self.granted(0x21, 65535)))
 
-    def put_disconnect(self, reason, props=b""):
+    def put_disconnect(self, reason):
         """DISCONNECT (3.14). Nothing else goes out after it [MQTT-3.14.4-2]."""
-        if props:
-            i = self._begin(0xE0, 1 + vbi_size(len(props)) + len(props))
-            self.out[i] = reason
-            self._props(self.out, i + 1, props)
-        elif reason:
+        if reason:
             self.out[self._begin(0xE0, 1)] = reason
         else:
             self._begin(0xE0, 0)

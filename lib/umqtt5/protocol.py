@@ -18,108 +18,35 @@ from micropython import const
 
 import umqtt5.errors as errors
 
-from .codec import find, properties, vbi, vbi_size
-from .login import Login, Terms
-from .session import Session
+from .codec import properties, vbi, vbi_size
+from .login import Login
 
 # Texts of errors: see texts.py.
-_KEEPALIVE = const(54)
-_MAXIMA = const(55)
-_BUFFERS = const(56)
-_MAX_PACKET = const(57)
-_SESSION_EXPIRY = const(58)
-_REAUTH_EVERY = const(59)
-_OWN_ARGUMENT = const(60)
 _WRONG_REASON = const(94)
 _BEHIND = const(95)
 _QOS_ABOVE = const(96)
 _NO_RETAIN = const(97)
-_TOO_MANY_REQUESTS = const(98)
-_NOT_A_CLIENTS = const(99)
-_REFERENCE = const(100)
-_EXPIRY_0 = const(101)
 
 _UP = const(2)  # as in reader.py
 _PUBACK = const(1)  # as in session.py
 _PUBREC = const(2)  # as in session.py
 _PUBCOMP = const(3)  # as in session.py
 _DONE = const(6)  # as in session.py
-_ACKS = const(8)  # as in packets.py
 _NO_RESEND = const(-1)  # as in packets.py
 
 # The reasons that a server may give (3.4.2.1, 3.5.2.1; 3.6.2.1, 3.7.2.1).
 _PUB_REASONS = const(b"\x00\x10\x80\x83\x87\x90\x91\x97\x99")
 _REL_REASONS = const(b"\x00\x92")
-_OUR_DISCONNECTS = const(b"\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99")  # 3.14.2.1, a client's
 
 
 class Engine(Login):
-    """See the top of the file. Takes the keyword arguments of MQTTClient that concern MQTT; makes every buffer."""
+    """See the top of the file. Takes the keyword arguments of MQTTClient that concern MQTT; makes every buffer and
+    attribute: see make.py."""
 
-    def __init__(
-        self,
-        client_id,
-        user,
-        password,
-        keepalive,
-        *,
-        auth=None,
-        tx_size=256,
-        rx_size=1024,
-        receive_maximum=20,
-        topic_alias_maximum=0,
-        topic_aliases=8,
-        max_packet=None,
-        timeout=10,
-        session_expiry=None,
-        republish=False,
-        props=None,
-        ack_props=None,
-        on_event=None,
-        reauth_every=0,
-        reauth_hold=True,
-        store=None,
-    ):
-        if not 0 <= keepalive <= 65535:
-            raise errors.wrong(_KEEPALIVE)
-        if not 1 <= receive_maximum <= 1000 or not 0 <= topic_alias_maximum <= 1000:
-            raise errors.wrong(_MAXIMA)
-        if tx_size < 32 or rx_size < 64:
-            raise errors.wrong(_BUFFERS)
-        if max_packet is not None and not 1 <= max_packet <= 0xFFFFFFFF:
-            raise errors.wrong(_MAX_PACKET)
-        if session_expiry is not None and not 0 <= session_expiry <= 0xFFFFFFFF:
-            raise errors.wrong(_SESSION_EXPIRY)
-        if reauth_every and (not auth or not 1 <= reauth_every <= 432000):
-            # The clock of a board compares spans of up to 6.2 days.
-            raise errors.wrong(_REAUTH_EVERY)
-        if store:
-            session = store.session(receive_maximum)
-            client_id = client_id or store.client_id
-        else:
-            session = Session(receive_maximum)
-        terms = Terms(client_id, user, password, keepalive, auth)
-        terms.session_expiry = session_expiry
-        terms.topics = [None] * (topic_alias_maximum + 1) if topic_alias_maximum else b""
-        terms.max_packet = max_packet
-        terms.republish = republish
-        terms.reauth_every = int(reauth_every * 1000)
-        terms.reauth_hold = reauth_hold
-        super().__init__(terms, session, tx_size, rx_size, topic_aliases, int(timeout * 1000))
-        terms.props = self.properties(props, 1)
-        for ident in b"\x11\x15\x16\x21\x22\x27":  # a tuple takes more
-            if find(terms.props, 0, len(terms.props), ident) >= 0:
-                raise errors.wrong((_OWN_ARGUMENT, ident))
-        if ack_props:
-            self.ack_props = [b""] * _ACKS + [self.properties(ack_props, 4)]
-        self.on_event = on_event
-        self.callback = None
-        if store:
-            store.identify(terms.client_id)
-        self.message = self.to_callback = None  # see receive.py
-        self.reject_props = b""
-        self.answer_props = b""  # the last acknowledgement's
-        self.owed = 0  # PUBLISH with QoS > 0 that came and are not acknowledged yet (4.9)
+    def __init__(self, *args, **options):
+        from .make import make
+
+        make(self, *args, **options)
 
     # What runs for each message is found in this table, the first that is searched, not in the third or fourth.
     start_publish = Login.start_publish
@@ -137,7 +64,7 @@ class Engine(Login):
 
             if "umqtt5.receive" not in sys.modules:
                 # What is loaded goes into the holes, not above the garbage. With this and the one in simple.py a
-                # day's work needs 84 KB instead of 91 (tools/bench/smallest.py).
+                # day's work needs 77 KB instead of 86 (tools/bench/smallest.py).
                 gc.collect()
             from .receive import begin
 
@@ -263,21 +190,6 @@ class Engine(Login):
         self.put_publish()
         return -1
 
-    def _request(self, state, header, filter, props, options):
-        """SUBSCRIBE or UNSUBSCRIBE (3.8, 3.10) with one topic filter: its slot, which waits for `state`."""
-        from .subscribe import put_request
-
-        s = self.session
-        i = s.take(state)
-        if i < 0:
-            raise errors.ResourceError((_TOO_MANY_REQUESTS, s.size))
-        try:
-            put_request(self, header, s.pid[i], filter, props, options)
-        except Exception:
-            self._give_back(i)
-            raise
-        return i
-
     def _give_back(self, i):
         self.session.release(i)
         self.session.answered(i, 0)
@@ -286,19 +198,12 @@ class Engine(Login):
         """Build our DISCONNECT (3.14). Nothing else goes out after it [MQTT-3.14.4-2]. session_expiry: s, instead of
         CONNECT's. Allocates."""
         self._ready_for_use()
-        if reason not in _OUR_DISCONNECTS:
-            raise errors.wrong((_NOT_A_CLIENTS, reason))
-        props = self.properties(props, 14)
-        if find(props, 0, len(props), 0x1C) >= 0:
-            raise errors.wrong(_REFERENCE)
-        if session_expiry is not None:
-            from .props import encode
+        if reason or props or session_expiry is not None:
+            from .ending import end
 
-            props = self.properties(props + encode(session_expiry_interval=session_expiry), 14)
-        i = find(props, 0, len(props), 0x11)
-        if i >= 0 and props[i : i + 4] != b"\0\0\0\0" and not self.terms.expiry:  # [MQTT-3.1.2-23], 3.14.2.2.2
-            raise errors.wrong(_EXPIRY_0)
-        self.put_disconnect(reason, props)
+            end(self, reason, props, session_expiry)
+        else:
+            self.put_disconnect(0)
 
 
 Engine.handlers = (

@@ -39,56 +39,18 @@ _DRAIN = const(3)
 _PING = const(34)  # as in packets.py
 
 _SCRATCH = const(32)
-_VIEWS = const(4)
 # ms; longer than any interval of MQTT's. Half of what ticks can tell apart on a board: asyncio's queue compares a
 # task that is to wake up then with those that are late already.
 _NEVER = const(0x0FFFFFFF)
 
 # 2.1.3: the flags of each packet type that a server may send; _ANY: PUBLISH; _NONE: not a server's.
-_ANY = const(0xFF)
-_NONE = const(0xFE)
-_FLAGS = const(b"\xfe\xfe\0\xff\0\0\x02\0\xfe\0\xfe\0\xfe\0\0\0")
+_ANY = const(0x20)
+_NONE = const(0x21)
+_FLAGS = const(b"\x21\x21\0\x20\0\0\x02\0\x21\0\x21\0\x21\0\0\0")
 
 
 class Reader(Packets):
-    """The incoming half of the engine, below the meaning of packets. Owns `rx`."""
-
-    def __init__(self, terms, session, tx_size, rx_size, aliases, timeout):
-        self.rx = bytearray(rx_size)  # the largest block comes first
-        super().__init__(tx_size, aliases, session)
-        self.terms = terms  # see login.py
-        self.exchange = None  # see auth.py
-        self.head = bytearray(5)
-        self.scratch = bytearray(_SCRATCH)
-        # Where a body that comes in pieces goes on: readinto() takes no offset. A multiple of _SCRATCH.
-        step = max(_SCRATCH, (rx_size // _VIEWS + _SCRATCH - 1) // _SCRATCH * _SCRATCH)
-        self.views = [self.rx]
-        for i in range(step, rx_size, step):
-            self.views.append(memoryview(self.rx)[i:])
-        self.timeout = timeout  # ms
-        self.keepalive = 0  # s
-        self.state = CLOSED
-        self.driver = self.turn = None  # the blocking one, and its pull(); nothing here uses them, see driver.py
-        self.in_handler = False
-        self.handler_raised = False  # see broke()
-        # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the
-        # error says. 0x80 to 0x82, 0x95 and what a rule names: never 0x87, which is the server's alone.
-        self.parting = None
-        # By packet type: a function of (engine, length of the variable header and payload in rx). An attribute of the
-        # class is found only behind a search through all of the engine's own.
-        self.handlers = self.handlers
-        self.quick = -1  # a body of so many bytes is read at once with its header; -1: none (max_packet, before UP)
-        self.last_tx = self.last_rx = 0  # ticks, ms
-        self.pinged = None  # when PINGREQ was due, if PINGRESP has not come yet
-        self.size = 0  # of a body that comes in pieces; while it is dealt with, of a PUBLISH too large for rx
-        self.on_event = None
-        # Of login.py and reauth.py. Every attribute of the engine is made in a constructor: its table must not grow
-        # later, when the heap is in pieces.
-        self.authenticating = False  # True while a re-authentication runs
-        self.held = False  # it holds back what we send: build no packet, wait
-        self.max_qos = -1  # until CONNACK tells
-        self.retain_available = 0
-        self._await()
+    """The incoming half of the engine, below the meaning of packets. Owns `rx`. Its attributes: see make.py."""
 
     # --- what the driver calls
 
@@ -99,7 +61,7 @@ class Reader(Packets):
         self.last_rx = now
         try:
             return self._got(n)
-        except BaseException:
+        except:
             self.broke()
             raise
 
@@ -144,10 +106,11 @@ class Reader(Packets):
             # A header in pieces: byte by byte.
             if self.into is self.scratch:
                 head[self.have] = self.scratch[0]
-            self.have += 1
-            if self.have >= 2 and head[self.have - 1] < 0x80:
-                return self._body(vbi(head, 1, self.have))
-            if self.have == 5:
+            n = self.have + 1
+            self.have = n
+            if n >= 2 and head[n - 1] < 0x80:
+                return self._body(vbi(head, 1, n))
+            if n == 5:
                 raise MalformedPacket(_LONG_LENGTH)
         self.part = _LENGTH
         self.into = self.scratch
@@ -179,7 +142,7 @@ class Reader(Packets):
         # A little early: the interval must not exceed the keep alive [MQTT-3.1.2-20]. Nothing received for so long
         # asks for a ping too, or a board that publishes QoS 0 into a black hole never notices.
         sent = ticks_diff(now, self.last_tx)
-        ms -= ms // 16 + (sent if sent > quiet else quiet)
+        ms -= ms // 16 + max(sent, quiet)
         if ms > 0:
             return ms
         self.ping(now)
@@ -262,7 +225,7 @@ class Reader(Packets):
             raise ProtocolError((_NOT_A_SERVERS, t))
         if flags != _ANY and h & 15 != flags:
             raise MalformedPacket((_WRONG_FLAGS, h & 15, t))
-        if self.state != UP and t != 2 and t != 14 and t != 15 and not (self.exchange and self.exchange.early(t)):
+        if self.state != UP and t != 2 and t != 14 and t != 15 and not (self.exchange and t in self.exchange.early):
             raise ProtocolError((_BEFORE_CONNACK, t))
         most = self.terms.max_packet
         if most and 1 + vbi_size(n) + n > most:

@@ -14,7 +14,7 @@ It must never let two exchanges run at once, nor let what came before a server's
 
 from micropython import const
 
-from time import ticks_diff
+from time import ticks_diff, ticks_ms
 
 from .auth import Exchange
 from .codec import find, text, u32, vbi, vbi_size
@@ -38,7 +38,7 @@ _LOOK = const(1000)  # ms: the longest wait between two looks at the clock
 # A DISCONNECT with one of these reasons is about the connection or the server, not about who we are: Disconnected.
 _ELSEWHERE = b"\x00\x89\x8b\x8d\x8e\x9c\x9d\x9f\xa0"
 
-_HOLD = ("next", "_ack", "publish", "_request", "end")
+_HOLD = ("next", "_ack", "publish", "end")
 
 
 def start(engine, mechanism, now):
@@ -54,6 +54,23 @@ def start(engine, mechanism, now):
     engine.exchange = Again(engine, mechanism, now)
     engine.authenticating = True
     engine.prepared = None
+
+
+def reauthenticate(c, mechanism):
+    """See simple.MQTTClient.reauthenticate()."""
+    e = c._engine
+    start(e, mechanism, ticks_ms())
+    while e.authenticating:
+        c._doing = "re-authentication: waiting for AUTH"
+        if e.auth_busy():
+            try:
+                c._work(None)  # not by _due(): the time is looked at where nothing is left to read
+            except:
+                c._abort()
+                raise
+        c._flush(None)
+        if e.authenticating:
+            c._turn(None)
 
 
 def arm(engine, now):
@@ -130,7 +147,7 @@ class _Again(Exchange):
             try:
                 e.put_auth(reason, self.method, out, self.props)
             except ValueError:  # [MQTT-3.15.2-2], [MQTT-3.15.2-3]
-                e.put_auth(reason, self.method, out)
+                e.put_auth(reason, self.method, out, b"")
             self.packet = e.out
         except ValueError as x:
             self._failed(AuthError("AUTH: " + str(x)))
@@ -303,12 +320,10 @@ class Again(_Again):
         self._keep()
         return i
 
-    def _request(self, *what):
-        i = type(self.engine)._request(self.engine, *what)
-        self._keep()
-        return i
-
     def _keep(self):
+        """A packet of the application's stands in the engine: subscribe.py calls it too."""
+        if "publish" not in self.front:
+            return
         e = self.engine
         packet = bytes(memoryview(e.out)[: e.left])
         if e.tail is not None:
@@ -327,6 +342,8 @@ class Proof(_Again):
     """One between CONNACK 0x00 and its taking effect: the server had no proof in it, and the mechanism allows it
     this one exchange more to bring it (server_proof="reauth"; ThingsBoard's TBMQ needs it)."""
 
+    early = b"\x03\x06"  # PUBLISH, PUBREL
+
     def __init__(self, engine, mechanism, n):
         super().__init__(engine, mechanism)
         rx = engine.rx
@@ -342,9 +359,6 @@ class Proof(_Again):
         handlers[6] = _early_pubrel
         self.handlers = tuple(handlers)
         self.stand(("handlers",))
-
-    def early(self, packet):
-        return packet == 3 or packet == 6
 
     def done(self):
         e = self.engine

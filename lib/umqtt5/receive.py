@@ -41,13 +41,13 @@ def begin(e):
 def publish(e, n):  # 3.3
     m = e.message
     if not m.is_usual(e, n):
-        return _publish_any(e, m, n)
+        return _publish(e, m, n)
     if not m.qos:
         _hand(e, m.like.handler or e.to_callback)
         return m.header
     n = e._pid(m.topic_end, n)
     if e.session.receiving or e.owed >= e.session.size:
-        return _publish_any(e, m, m.end)
+        return _publish(e, m, m.end)
     _publish1(e, n, m.like.handler or e.to_callback)
     return m.header
 
@@ -69,14 +69,14 @@ def parse(e, n):
         _must_fit(e, vbi(e.rx, i, n) + i)
     m.parse_props(i, n)
     if m.topic_end == 2 or m.props_start < m.start:
-        _check(e, m)
+        check(e, m)
     return pid
 
 
-def _publish_any(e, m, n):
+def _publish(e, m, n):
     pid = parse(e, n)
     if e.size > n:
-        return _oversized(e, m.qos, pid)
+        return oversized(e, m.qos, pid)
     if m.qos > e.max_qos and e.session.known and not m.solicited(e.session.subscriptions):  # 3.3.4
         raise ProtocolError(_UNASKED, 0x9B)
     if m.qos == 2:
@@ -113,7 +113,7 @@ def _publish2(e, pid):  # 4.3.3
     h = e.head[0]
     i = _hand(e, None)  # from here on the reason
     if i < 0x80:
-        s.receive(pid)
+        received(s, pid)
     else:
         e.owed -= 1
     if e.state == UP:
@@ -125,10 +125,15 @@ def pubrel(e, n):  # 3.6
     pid = e._answer(n, 6) & 0xFFFF
     s = e.session
     i = place(s, pid)
+    n = 0x92  # from here on the reason
     if i >= 0:
+        n = 0
         e.owed -= s.counted[i]
-        s.forget(i)
-    e._ack(0x70, 0 if i >= 0 else 0x92, pid)
+        s.received[i] = 0
+        s.receiving -= 1
+        if s.store:
+            s.store.released(pid)
+    e._ack(0x70, n, pid)
     return 0
 
 
@@ -193,7 +198,7 @@ def _taker(m, s, by_number, i):
     return -1
 
 
-def _check(e, m):
+def check(e, m):
     """Topic alias and Subscription Identifiers."""
     i = find(e.rx, m.props_start, m.start, 0x23)
     if i >= 0:
@@ -225,7 +230,7 @@ def _must_fit(e, n):
         raise ResourceError((_NEEDS_RX_START, n + 4), 0x95)
 
 
-def _oversized(e, qos, pid):
+def oversized(e, qos, pid):
     """Refuse a message larger than rx (QoS 1: PUBACK 0x97) and drain it. Announcing a Maximum Packet Size instead
     makes mosquitto 2.0.11 deaf after some of them, and so does a PUBREC 0x97: at QoS 2 it is accepted, and
     dropped."""
@@ -234,7 +239,7 @@ def _oversized(e, qos, pid):
     elif qos:
         if place(e.session, pid) < 0:
             owe(e, 1)
-            e.session.receive(pid)
+            received(e.session, pid)
         e._ack(0x50, 0, pid)
     e.session.oversized += 1
     drain(e)
@@ -259,9 +264,28 @@ def place(s, pid):
     return -1
 
 
+def received(s, pid):
+    """A message at QoS 2 was delivered: its identifier is kept until PUBREL. Where the broker sends more than it may,
+    the table grows: allocates."""
+    s.receiving += 1
+    n = len(s.received)
+    i = 0
+    while i < n and s.received[i]:
+        i += 1
+    if i == n:
+        s.received.append(0)
+        s.counted.append(0)
+    s.received[i] = pid
+    s.counted[i] = 1
+    if s.store:
+        s.store.received(pid)
+
+
 def owe(e, n):
     """n more messages to acknowledge (4.9). Those that a handler refused by an exception count until the connection
     ends."""
-    e.owed += n
-    if e.owed > e.session.size + e.session.grace:
-        raise ProtocolError((_TOO_MANY, e.session.size), 0x93)
+    n += e.owed
+    e.owed = n
+    s = e.session
+    if n > s.size + s.grace:
+        raise ProtocolError((_TOO_MANY, s.size), 0x93)

@@ -1,11 +1,33 @@
-"""Server redirection (MQTT 5.0, 4.11). Loaded where a broker has sent us to another one, and we may follow."""
+"""Server redirection (MQTT 5.0, 4.11). Loaded where we may follow a broker that sends us to another one."""
 
 from micropython import const
 
-from .errors import ProtocolError
+from .errors import ProtocolError, Refused
 
 # Texts of errors: see texts.py.
 _SERVER_REFERENCE = const(67)
+
+
+def login(c, timeout, clean_session):
+    """What simple.MQTTClient.connect() does where `redirects` is not 0."""
+    e = c._engine
+    deadline = c._deadline(timeout)
+    where = c.server, c.port, c._tls
+    hops = c.redirects
+    moved = None  # where the broker has moved to for good
+    while True:
+        if hops and e.terms.redirect:
+            where, moved = follow(e, where)
+            hops -= 1
+        try:
+            present = c._login(where, deadline, clean_session)
+        except Refused:
+            if not hops or not e.terms.redirect:
+                raise
+        else:
+            if moved:  # only now: anybody could have said it
+                c.server, c.port, c._tls = moved
+            return present
 
 
 def follow(engine, where):

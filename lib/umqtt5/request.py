@@ -52,7 +52,7 @@ class Requests:
             self.response = message.copy()
 
 
-def request(client, topic, msg, timeout, qos, props):
+def request(client, topic, msg, timeout, qos=0, props=None):
     """MQTTClient.request() of the blocking client."""
     e = client._engine
     r = client._requests = client._requests or Requests()

@@ -1,11 +1,9 @@
 """What outlives a connection (MQTT 5.0, 4.1): packet identifiers, messages in flight, subscriptions.
 
-Every table is made once, in its full size. Nothing here knows of sockets, of buffers, or of time.
+Every table is made once, in its full size (make.session()). Nothing here knows of sockets, of buffers, or of time.
 """
 
 from micropython import const
-
-from array import array
 
 # What a slot of the table waits for.
 _FREE = const(0)
@@ -15,9 +13,6 @@ _PUBCOMP = const(3)
 _SUBACK = const(4)
 _UNSUBACK = const(5)
 DONE = const(6)  # answered; `reason` is kept until the caller that waits has taken it
-
-# Slots beyond the receive maximum, for SUBSCRIBE and UNSUBSCRIBE, which it does not count (4.9).
-_REQUESTS = const(2)
 
 
 class Session:
@@ -29,33 +24,6 @@ class Session:
     grace = 1000
 
     store = None  # see store.py
-
-    def __init__(self, size):
-        self.size = size  # at most so many PUBLISH packets with QoS > 0 are in flight
-        n = size + _REQUESTS
-        self.pid = array("H", bytes(2 * n))
-        self.state = bytearray(n)
-        # The PUBLISH's fixed header flags; 0x10: sent in this connection, its answer gives quota back (4.9); and 8:
-        # it is sent anew, so without DUP (3.3.1.1).
-        self.flags = bytearray(n)
-        self.waited = bytearray(n)  # 1: a caller waits for the answer and frees the slot
-        self.reason = bytearray(n)
-        self.topic = [None] * n
-        self.msg = [None] * n
-        self.props = [None] * n
-        self.last = 0  # the packet identifier used last
-        self.sending = 0  # slots that hold a PUBLISH
-        self.received = array("H", bytes(2 * size))  # QoS 2: identifiers between PUBREC and PUBREL; 0 is a free place
-        self.known = 0  # 1: this object made the session; 2: and messages come with our Subscription Identifiers
-        self.subscriptions = []
-        self.usual = None  # what messages were like, the last one first: a chain, see message.Usual
-        self.counted = bytearray(size)  # beside it: 1 where this connection's Receive Maximum counts it
-        self.receiving = 0  # how many of them are in use
-        self.waiters = None  # of an asyncio driver's: told of each answer, see aio_wait.py
-        self.last_id = 0  # the Subscription Identifier given last
-        self.top_id = 0  # the largest that was sent in this session
-        self.unmatched = 0  # PUBACK and PUBCOMP for a packet identifier not in use
-        self.oversized = 0  # messages too large for rx
 
     def take(self, state):
         """A free slot with the next packet identifier (1..65535, those in use skipped), or -1: all are in use."""
@@ -127,37 +95,3 @@ class Session:
             self.received[i] = 0
         self.receiving = 0
         self.top_id = 0
-
-    def receive(self, pid):
-        """A message at QoS 2 was delivered: remember its identifier until PUBREL. Where the broker sends more than it
-        may, the table grows: allocates."""
-        self.receiving += 1
-        for i in range(len(self.received)):
-            if not self.received[i]:
-                self.received[i] = pid
-                self.counted[i] = 1
-                return
-        self.received.append(pid)
-        self.counted.append(1)
-
-    def forget(self, i):
-        """PUBREL has come for the identifier at place i."""
-        self.received[i] = 0
-        self.receiving -= 1
-
-    def oldest(self, n):
-        """The next slot in flight, in the order in which they were sent, behind the one whose age (see below) is
-        `n`: an index or -1. For resending (4.4): start with n=65536."""
-        best = -1
-        age = 0
-        for i in range(len(self.state)):
-            if _PUBACK <= self.state[i] <= _PUBCOMP:
-                a = (self.last - self.pid[i]) % 65535
-                if age <= a < n:
-                    age = a
-                    best = i
-        return best
-
-    def age(self, i):
-        """How many packet identifiers ago slot i was taken."""
-        return (self.last - self.pid[i]) % 65535

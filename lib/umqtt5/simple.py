@@ -104,32 +104,17 @@ class MQTTClient(Driver):
 
         Returns session present (bool); `connack` has what the broker granted. Raises OSError (the network; a
         deadline: ETIMEDOUT), Refused, AuthError, NotProven, PeerError."""
-        e = self._engine
-        if e.in_handler:
+        if self._engine.in_handler:
             raise errors.wrong(_IN_HANDLER, RuntimeError)
         self._close()
         if self._requests:
             self._requests.subscribed = None
         self._spent = 0
-        deadline = self._deadline(timeout)
-        where = self.server, self.port, self._tls
-        hops = self.redirects
-        moved = None  # where the broker has moved to for good
-        while True:
-            if hops and e.terms.redirect:
-                from .redirect import follow
+        if self.redirects:
+            from .redirect import login
 
-                where, moved = follow(e, where)
-                hops -= 1
-            try:
-                present = self._login(where, deadline, clean_session)
-            except errors.Refused:
-                if not hops or not e.terms.redirect:
-                    raise
-            else:
-                if moved:  # only now: anybody could have said it
-                    self.server, self.port, self._tls = moved
-                return present
+            return login(self, timeout, clean_session)
+        return self._login((self.server, self.port, self._tls), self._deadline(timeout), clean_session)
 
     def publish(self, topic, msg, retain=False, qos=0, props=None, wait=True):
         """Publish `msg`; returns when it is acknowledged (QoS 1: PUBACK, QoS 2: PUBCOMP). Allocates nothing where
@@ -191,10 +176,9 @@ class MQTTClient(Driver):
     def on(self, filter, handler, id=None):
         """Give messages whose topic matches `filter` (or that carry the Subscription Identifier `id`) to `handler`;
         sends nothing: for subscriptions that a resumed session already has."""
-        from .subscribe import Subscription, add, check_filter
+        from .subscribe import on
 
-        self._engine.receiving()
-        add(self._engine.session, Subscription(id or 0, check_filter(filter), handler, 0, b""))
+        on(self, filter, handler, id)
 
     def unsubscribe(self, topic, props=None):
         """Undo subscribe(); returns the reason code (0x11: there was no such subscription)."""
@@ -243,7 +227,7 @@ class MQTTClient(Driver):
         e = self._engine
         e._ready_for_use()
         e.ping(ticks_ms())
-        self._flush(None)
+        return self._flush(None)
 
     def disconnect(self, reason=0, props=None, session_expiry=None):
         """Send DISCONNECT with `reason` (0x04: publish the will) and close. Without a connection it does nothing.
@@ -267,19 +251,9 @@ class MQTTClient(Driver):
         A server that refuses, or does not prove itself, ends the connection: AuthError, NotProven. ValueError:
         another method than the login's, or that had none. RuntimeError: one is running (reauth_every). Allocates."""
         self._outside()
-        e = self._engine
-        e.reauthenticate(auth, ticks_ms())
-        while e.authenticating:
-            self._doing = "re-authentication: waiting for AUTH"
-            if e.auth_busy():
-                try:
-                    self._work(None)  # not by _due(): the time is looked at where nothing is left to read
-                except:
-                    self._abort()
-                    raise
-            self._flush(None)
-            if e.authenticating:
-                self._turn(None)
+        from .reauth import reauthenticate
+
+        reauthenticate(self, auth)
 
     def __getattr__(self, name):
         # Not properties, for the time that each attribute set would take: see message.Message.
@@ -298,18 +272,19 @@ class MQTTClient(Driver):
             return e.session.oversized
         raise AttributeError(name)
 
-    def request(self, topic, msg, timeout=None, *, qos=0, props=None):
+    def request(self, topic, msg, timeout=None, **options):
         """Publish a request and wait for its response (4.10): a Message of its own. timeout: s, instead of the
-        client's. props: a dict. OSError(ETIMEDOUT) where no response came; the connection stays. Allocates."""
+        client's. Options: qos=0, props=None (a dict). OSError(ETIMEDOUT) where no response came; the connection
+        stays. Allocates."""
         from .request import request
 
         self._outside()
-        return request(self, topic, msg, timeout, qos, props)
+        return request(self, topic, msg, timeout, **options)
 
     def _outside(self):
         if self._engine.in_handler:
             raise errors.wrong(_IN_HANDLER, RuntimeError)
-        self._engine._ready_for_use()
+        return self._engine._ready_for_use()
 
     def _refused(self, reason):
         raise errors.Refused(self._doing, reason, self.answer.get("reason_string"))

@@ -29,6 +29,7 @@ from micropython import const
 from .codec import put_vbi, u16, u32, vbi, vbi_size
 from .errors import MQTTError, wrong
 from .log import Log
+from .resume import age, oldest
 from .session import Session
 
 _PUBACK = const(1)  # as in session.py
@@ -168,12 +169,12 @@ class Store:
             if pid and pid not in self._held:
                 put(_RECEIVED, _u16(pid))
         if s:
-            i = s.oldest(65536)
+            i = oldest(s, 65536)
             while i >= 0:
                 self._put_slot(
                     put, s.pid[i], s.state[i] == _PUBCOMP, s.flags[i] & 15, s.topic[i], s.msg[i], s.props[i]
                 )
-                i = s.oldest(s.age(i))
+                i = oldest(s, age(s, i))
             put(_LAST, _u16(s.last))
         else:
             for pid in self._by_age():
@@ -323,6 +324,9 @@ class Store:
             self._word = self.word
             self._now(_RECEIVED, _u16(pid), b"w", self.word)
 
+    def released(self, pid):
+        self._now(_RELEASED, _u16(pid))
+
     def gone(self):
         self._filters = {}
         self._held = []
@@ -355,9 +359,10 @@ class StoredSession(Session):
         # The table may have had another size in the last life: each identifier has to find a place of its own.
         while len({pid % n for pid in slots}) < len(slots):
             n += 1
-        super().__init__(n - 2)
+        from .make import session
+
+        session(self, n - 2)
         self.size = size
-        self.store = store
         self.last = store._last
         for pid in slots:
             i = pid % n
@@ -369,10 +374,14 @@ class StoredSession(Session):
             self.props[i] = props
             self.state[i] = _PUBCOMP if flags < 0 else _PUBACK if flags & 2 else _PUBREC
             self.sending += 1
-        for pid in store._received:
-            super().receive(pid)
-        for i in range(len(self.counted)):
-            self.counted[i] = 0
+        if store._received:
+            from .receive import received
+
+            for pid in store._received:
+                received(self, pid)
+            for i in range(len(self.counted)):
+                self.counted[i] = 0
+        self.store = store  # from now on it is told
 
     def hold(self, i, out):
         super().hold(i, out)
@@ -387,15 +396,6 @@ class StoredSession(Session):
         super().answered(i, reason)
         if publish:
             self.store.log.later(_DONE, _u16(self.pid[i]))
-
-    def receive(self, pid):
-        super().receive(pid)
-        self.store.received(pid)
-
-    def forget(self, i):
-        pid = self.received[i]
-        super().forget(i)
-        self.store._now(_RELEASED, _u16(pid))
 
     def forget_received(self):
         had = self.receiving or self.store._filters

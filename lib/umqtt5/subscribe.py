@@ -7,7 +7,7 @@ but for the answers.
 from micropython import const
 
 from .codec import find, properties, put_data, put_vbi, text, vbi_size
-from .errors import ProtocolError, Refused, wrong
+from .errors import ProtocolError, Refused, ResourceError, wrong
 
 # Texts of errors: see texts.py.
 _NO_FILTER = const(85)
@@ -20,6 +20,7 @@ _NO_WILDCARDS = const(91)
 _ONE_REASON = const(92)
 _SUB_UNKNOWN = const(93)
 _WRONG_REASON = const(94)
+_TOO_MANY_REQUESTS = const(98)
 _IN_HANDLER = const(102)
 
 _SUBACK = const(4)  # as in session.py
@@ -137,30 +138,42 @@ def send_subscribe(e, s):
         number[0] = 0x0B
         put_vbi(number, 1, s.id)
         props = bytes(number) + props
-    return e._request(_SUBACK, 0x82, f, props, bytes((s.options,)))
+    return request(e, _SUBACK, 0x82, f, props, bytes((s.options,)))
 
 
 def send_unsubscribe(e, filter, props):
     """Build an UNSUBSCRIBE: its slot."""
     _may_request(e)
-    return e._request(_UNSUBACK, 0xA2, filter, e.properties(props, 10), b"")
+    return request(e, _UNSUBACK, 0xA2, filter, e.properties(props, 10), b"")
 
 
-def put_request(e, header, pid, filter, props, options):
-    """Build a SUBSCRIBE (3.8) or UNSUBSCRIBE (3.10) of one filter; options: bytes, behind it."""
-    i = e._begin(header, 4 + vbi_size(len(props)) + len(props) + len(filter) + len(options))
+def request(e, state, header, filter, props, options):
+    """Build a SUBSCRIBE (3.8) or UNSUBSCRIBE (3.10) of one filter: the slot, which waits for `state`. options: bytes,
+    behind the filter."""
+    slot = e.session.take(state)
+    if slot < 0:
+        raise ResourceError((_TOO_MANY_REQUESTS, e.session.size))
+    pid = e.session.pid[slot]
+    try:
+        i = e._begin(header, 4 + vbi_size(len(props)) + len(props) + len(filter) + len(options))
+    except Exception:
+        e._give_back(slot)
+        raise
     out = e.out
     out[i] = pid >> 8
     out[i + 1] = pid & 0xFF
     i = put_data(out, e._props(out, i + 2, props), filter)
     out[i : i + len(options)] = options
+    if e.exchange:
+        e.exchange._keep()  # a re-authentication may have to keep it
+    return slot
 
 
 def _may_request(e):
     e._ready_for_use()
     if e.in_handler:
         raise wrong(_IN_HANDLER, RuntimeError)
-    e.receiving()
+    return e.receiving()
 
 
 def suback(e, n):
@@ -216,6 +229,11 @@ def unsubscribe(c, topic, props):
     reason = c._finish(send_unsubscribe(c._engine, filter, props))
     remove(c._engine.session, filter)
     return reason
+
+
+def on(c, filter, handler, id):
+    c._engine.receiving()
+    add(c._engine.session, Subscription(id or 0, check_filter(filter), handler, 0, b""))
 
 
 def _clear_way(c):

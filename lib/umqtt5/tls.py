@@ -11,6 +11,8 @@ _SSL_PARAMS = const(65)
 _NO_CA = const(66)
 _NOT_DER = const(121)
 
+_TLS = const("TLS handshake")
+
 _PARAMS = ("cadata", "server_hostname", "cert", "key", "cert_reqs")
 
 
@@ -50,3 +52,12 @@ def context(ssl, params, server):
 def secure(sock, tls):
     """TLS over a connected socket. The handshake runs inside the first write, which answers None until it is done."""
     return tls[0].wrap_socket(sock, server_hostname=tls[1], do_handshake_on_connect=False)
+
+
+def start(driver, tls):
+    """TLS over the blocking driver's stream; the poll object gets the new one."""
+    driver._doing = _TLS
+    driver._together = -1
+    driver._poll.unregister(driver.sock)
+    driver.sock = secure(driver.sock, tls)
+    driver._poll.register(driver.sock, driver._events)

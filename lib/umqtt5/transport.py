@@ -7,25 +7,26 @@ This file and tls.py alone know the difference between MicroPython and CPython (
 from micropython import const
 
 import errno
-import select
-import socket
 import sys
 
-_TLS = const("TLS handshake")  # as in driver.py
+if sys.implementation.name == "micropython":
+    import socket
+    from select import poll as poller  # makes a poll object with ipoll()
+else:
+    from cpython_net import poller, socket  # noqa: F401  (drivers use it)
 
-if sys.implementation.name != "micropython":
-    from cpython_net import select, socket
-
+_STREAM = const(1)  # socket.SOCK_STREAM, on every port
+# select's, on every port.
+_POLLOUT = const(4)
+_FAILED = const(8 | 16)  # POLLERR, POLLHUP
 
 # A board's port that has the option has its name, too; one that has not (before 1.24) prints a warning each time.
 _NODELAY = getattr(socket, "TCP_NODELAY", sys.platform in "linux darwin")
 
-poller = select.poll  # makes a poll object with ipoll()
-
 
 def addresses(server, port):
     """What to connect to, in turn. Blocks while the name is looked up. OSError where there is no such name."""
-    return socket.getaddrinfo(server, port, 0, socket.SOCK_STREAM)
+    return socket.getaddrinfo(server, port, 0, _STREAM)
 
 
 def start(where):
@@ -65,20 +66,9 @@ def may_wait(sock, on):
 def connected(sock, poll):
     """Whether a socket from start(), polled for POLLOUT, has connected; OSError where that failed."""
     for event in poll.ipoll(0):
-        if event[1] & (select.POLLERR | select.POLLHUP):
+        if event[1] & _FAILED:
             sock.readinto(bytearray(1), 1)  # there is no getsockopt: this raises what went wrong
             raise OSError(errno.ECONNREFUSED)
-        if event[1] & select.POLLOUT:
+        if event[1] & _POLLOUT:
             return True
     return False
-
-
-def named(x, doing):
-    """The exception `x`: an error of the socket's with the step `doing`, in which it came; any other as it is."""
-    if type(x) is OSError and (len(x.args) == 1 or not isinstance(x.args[0], int)):
-        # The unix port's look-up has a text in the place of a number.
-        number = x.args[0] if len(x.args) == 1 and isinstance(x.args[0], int) else errno.EHOSTUNREACH
-        return OSError(number, doing)
-    if type(x) is ValueError and doing == _TLS:
-        return OSError(errno.ECONNABORTED, "%s: %s" % (_TLS, x.args[0].strip()))  # mbedtls' word on the certificate
-    return x

@@ -37,8 +37,11 @@ def entry(scram, salt, text):
 
 
 def at_once(scram, password, salt, count):
-    """(client_key, server_key), in one go. scram: a mechanism or its class; password: bytes."""
-    return _keys(scram, list(pbkdf2(scram._hash, password, salt, count, scram._block))[-1])
+    """(client_key, server_key), in one go. scram: a mechanism or its class; password: str, or bytes in UTF-8."""
+    from usasl.scram_make import check, utf8
+
+    check(salt and count > 0, "keys")
+    return _keys(scram, list(pbkdf2(scram._hash, utf8(password), salt, count, scram._block))[-1])
 
 
 def _keys(scram, salted):

@@ -8,33 +8,11 @@
 from usasl.crypto import SASLError, ServerNotProven, b64, hashlib, hmac, nonce, same, unb64
 
 
-def _check(good, name):
-    """ValueError with the text `name` if an argument is not good."""
-    if not good:
-        from usasl.texts import text
-
-        raise ValueError(text(name))
-
-
-def _utf8(text):
-    if isinstance(text, str):
-        text = text.encode()
-    _check(text, "empty")
-    return text
-
-
-def _name(name):
-    # RFC 5802 5.1, saslname: "=" and "," are escaped (in names only, never in a password).
-    name = _utf8(name)
-    _check(min(name) > 31 and 127 not in name, "control")
-    return name.replace(b"=", b"=3D").replace(b",", b"=2C")
-
-
-def _values(message, expected, error):
+def _values(message, what, error):
     """The values of `r=..,s=..`, which begins with these letters. RFC 5802 7: one letter, "=", at least one
     character."""
     if not message:
-        raise ServerNotProven("no_signature" if expected == b"v" else "no_challenge")
+        raise ServerNotProven("no_signature" if what == b"v" else "no_challenge")
     letters = b""
     values = []
     for part in message.split(b","):
@@ -46,7 +24,7 @@ def _values(message, expected, error):
         values.append(part[2:])
     if letters[0] == 101:  # e
         raise error("refused", values[0])
-    if letters.startswith(expected):  # in this order; unknown extensions may follow
+    if letters.startswith(what):  # in this order; unknown extensions may follow
         return values
     raise error("attributes", letters)
 
@@ -61,18 +39,11 @@ class ScramSHA256:
     _max = 20000
     _comma = b","  # between the messages that are signed
 
-    def __init__(
-        self,
-        user,
-        password=None,
-        *,
-        keys=None,
-        min_iterations=4096,
-        max_iterations=None,
-        authzid=None,
-        server_proof="require",
-    ):
-        """user, password, authzid: str, or bytes in UTF-8. keys: [(salt, iterations, client_key,
+    def __init__(self, *args, **options):
+        """ScramSHA256(user, password=None, *, keys=None, min_iterations=4096, max_iterations=None, authzid=None,
+        server_proof="require")
+
+        user, password, authzid: str, or bytes in UTF-8. keys: [(salt, iterations, client_key,
         server_key)], bytes and an int, in place of the password. A count below min_iterations is always
         refused, one above max_iterations where keys would have to be derived.
 
@@ -81,23 +52,9 @@ class ScramSHA256:
         answers may be anybody. A wrong signature is refused by all three.
 
         ValueError: an argument is wrong; it never shows a password or key."""
-        _check(server_proof in ("require", "reauth", "skip"), "server_proof")
-        _check((password is None) != (not keys), "either")
-        self.user = user
-        self.progress = 100  # percent of the derivation that is going on, else 100
-        self.server_proof = server_proof
-        self.proof_due = False  # the caller must run another exchange(), and set it to False before a new login
-        self._gs2 = b"n," + (b"" if authzid is None else b"a=" + _name(authzid)) + b","
-        self._name = _name(user)
-        self._min = min_iterations
-        if max_iterations is not None:
-            self._max = max_iterations
-        self._proven = 0  # the highest count with which the server has proven itself
-        # With a password: the entries derived from it, two at most, the newest first. Without: the caller's.
-        self._secret = None if password is None else _utf8(password)
-        self._keys = keys or []
-        for salt, count, client_key, server_key in self._keys:
-            _check(salt and count > 0 and len(client_key) == self._size == len(server_key), "keys")
+        from usasl.scram_make import make
+
+        make(self, *args, **options)
 
     @classmethod
     def derive(cls, password, salt, iterations):
@@ -106,8 +63,7 @@ class ScramSHA256:
         exchange()."""
         from usasl.derive import at_once
 
-        _check(salt and iterations > 0, "keys")
-        return at_once(cls, _utf8(password), salt, iterations)
+        return at_once(cls, password, salt, iterations)
 
     def exchange(self):
         """Generator of one login. Yields bytes to send and is sent the answer; yields None while keys are
@@ -168,6 +124,9 @@ class ScramSHA256:
         if other:
             raise SASLError("keys_count", text, other)
         raise SASLError("keys_salt")
+
+
+del hashlib  # 40 bytes: with __getattr__ the module's table would grow
 
 
 def __getattr__(name):

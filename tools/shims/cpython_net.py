@@ -90,9 +90,4 @@ class _Poll:
         return iter(self._poll.poll(ms))
 
 
-class select:
-    POLLIN = _select.POLLIN
-    POLLOUT = _select.POLLOUT
-    POLLERR = _select.POLLERR
-    POLLHUP = _select.POLLHUP
-    poll = _Poll
+poller = _Poll
