@@ -245,9 +245,13 @@ class Driver:
             self._flush(deadline)  # what a resumed session resends
         except BaseException as x:
             self._abort()
-            from .ending import named
+            try:
+                from .ending import named
 
-            raise named(x, self._doing)
+                x = named(x, self._doing)
+            except MemoryError:
+                pass  # without the step, then
+            raise x
         self._doing = "after the login"
         return bool(e.terms.connack[0])
 
@@ -321,6 +325,8 @@ class Driver:
             from .ending import last_words
 
             last_words(self._engine)
+        except MemoryError:
+            pass  # the write's error it is
         finally:
             self._abort()
 

@@ -11,6 +11,8 @@ from micropython import const
 from errno import ENOTCONN
 from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
 
+import umqtt5.ending  # noqa: F401  now, while there is memory for it: what ends a connection must not wait for some
+
 from .errors import AuthError, MQTTError, PeerError, Refused
 from .reader import UP
 from .retry import PERMANENT, Backoff, brokers, not_granted, verdict
