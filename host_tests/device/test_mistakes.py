@@ -56,6 +56,27 @@ def test_properties():
     says(ValueError, ["user_property", "(name, value) pairs"], encode, user_property={"a": "b"})
 
 
+def test_a_topic_in_a_bytearray_that_changes(broker_host, plain_port):
+    """Each message goes where the bytearray said at the time; what it holds is not taken for what is known."""
+    got = []
+    for aliases in (8, 0):
+        c = MQTTClient("mistakes", broker_host, plain_port, keepalive=60, topic_aliases=aliases)
+        c.connect()
+        c.subscribe("moving/#", 1, lambda m: got.append((m.topic, m.payload)))
+        topic = bytearray(b"moving/a")
+        for last in b"aabbaacb":
+            topic[-1] = last
+            c.publish(topic, bytes((last,)), qos=1)
+            c.publish(b"moving/" + bytes((last,)), bytes((last,)), qos=1)
+            while len(got) < 2:
+                c.wait_msg()
+            assert got == [(bytes(topic), bytes((last,)))] * 2, got
+            got.clear()
+        raises((TypeError, ValueError), lambda: c.publish(None, b"1"))  # noqa: B023
+        raises((TypeError, ValueError), lambda: c.publish(b"", b"1"))  # noqa: B023
+        c.disconnect()
+
+
 def test_a_payload_that_is_none(broker_host, plain_port):
     """A TypeError, and nothing of it stays: no alias that the broker does not know, no head of another topic."""
     got = []

@@ -11,7 +11,7 @@ from wire import Stream, Wire, packet, publish
 
 TOPICS = (b"house/kitchen", b"house/cellar", b"house/kitche", b"house/+", b"ho")
 OUT = (b"house/kitchen", b"house/cellar", b"house/attic", b"ho", b"house/+")
-OUT += (b"house/" + b"x" * 125, bytearray(b"house/attic"))
+OUT += (b"house/" + b"x" * 125, bytearray(b"house/attic"), "house/kitchen", "house/\xfc")
 PUBLISHERS = ((OUT[0], b"\x01\x01"), (OUT[5], None))
 PAYLOADS = (b"", b"1", b"\x02\x0b\x01", b'{"t": 21.5}', b"x" * 90, b"y" * 140)
 
@@ -131,7 +131,7 @@ def published(seed, short):
         qos, retain = (rng(2), rng(6) == 0)
         try:
             props = b"\x01\x01" if rng(10) == 0 else None
-            msg = pick(rng(100), PAYLOADS)
+            msg = pick(rng(100), PAYLOADS + ("", "2\xb0"))
             if rng(4) == 0 and not e.alias_limit:  # a publisher's PUBLISH has its topic always
                 if short:
                     publishers[qos].publish(msg)

@@ -128,8 +128,12 @@ def pull(e, read, clock, ahead=-1, more=-1):
 def repeat(e, msg):
     """Publish what stands in tx (Packets.prepared) with another payload: its slot, -1 at QoS 0. None, and nothing is
     done, where that cannot be."""
+    if _type(msg) is not _bytes:
+        if _type(msg) is not str:
+            return None
+        msg = msg.encode()
     n = _len(msg) + e.prepared_at
-    if n > e.prepared_most or _type(msg) is not _bytes or (e.prepared_flags & 6 and again(e, msg) < 0):
+    if n > e.prepared_most or (e.prepared_flags & 6 and again(e, msg) < 0):
         return None
     e.tx[1] = n - 2
     e.tx[e.prepared_at : n] = msg
@@ -148,8 +152,14 @@ def repeat(e, msg):
 def readdress(e, topic):
     """Give the PUBLISH that stands in tx (Packets.prepared) another topic, one that was published to before. False,
     and nothing is done, where that cannot be."""
-    if _type(topic) is not _bytes or _type(e.prepared) is not _bytes:
+    if _type(e.prepared) is not _bytes:
         return False
+    if _type(topic) is not _bytes:
+        if _type(topic) is not str or topic not in e.topics_ok:
+            return False
+        topic = e.topics_ok[e.topics_ok.index(topic) | 1]
+        if topic is e.prepared:
+            return True
     n = e.tx[3]
     if e.alias_limit:
         topics, used, known = e.aliases

@@ -215,15 +215,18 @@ class Packets:
         return props
 
     def topic(self, name):
-        """The topic name of a PUBLISH as checked bytes (4.7.3, 3.3.2.1). A str is encoded: allocates."""
-        if type(name) is bytes and name in self.topics_ok:
-            return name
+        """The topic name of a PUBLISH as checked bytes (4.7.3, 3.3.2.1). Allocates the first time that it comes."""
+        known = self.topics_ok
+        if name and name in known:
+            return known[known.index(name) | 1]
         checked = text(name, "topic")
         if not topic(checked, 0, len(checked)):
             raise errors.wrong(_TOPIC)
-        if name is checked:  # it was bytes, which do not change
-            self.topics_ok.pop()
-            self.topics_ok.insert(0, name)
+        if type(name) is not bytearray:  # that may change
+            known.pop()
+            known.pop()
+            known.insert(0, checked)
+            known.insert(0, name)
         return checked
 
     # --- the packets

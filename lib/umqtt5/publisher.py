@@ -36,11 +36,8 @@ class Publisher:
     def publish(self, msg):
         """Publish `msg` (str or bytes), as client.publish() does. Allocates nothing where msg is bytes."""
         e = self._engine
-        if e.prepared is self or self._prepare(e):
-            if repeat(e, msg) is not None:
-                return None
-            if isinstance(msg, str) and repeat(e, msg.encode()) is not None:
-                return None
+        if (e.prepared is self or self._prepare(e)) and repeat(e, msg) is not None:
+            return None
         return self._client.publish(self._topic, msg, self._retain, self._qos, self._props)
 
     def _prepare(self, e):
