@@ -183,10 +183,11 @@ def _hand_all(e, m, s, by_number, i):
 
 
 def _remember(m, s, handler):
+    """Allocates; where it cannot, nothing is lost but time."""
     try:
         s.usual = Usual(m, handler, s.usual)
     except MemoryError:
-        pass  # it goes without
+        pass
 
 
 def _taker(m, s, by_number, i):
