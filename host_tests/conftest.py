@@ -33,7 +33,8 @@ def run_test(path, function, name, arguments):
     command = [*command, str(DEVICE / "run_one.py"), path.stem, function]
     result = execute(command, env, json.dumps(arguments), DEADLINE)
     passed = result.out.rstrip().endswith(json.dumps({"passed": function}))
-    if result.hung or result.code or not passed or "Traceback" in result.out + result.err:
+    bad = "Traceback" in result.out + result.err or "Warning: " in result.err  # of bytes compared with a str
+    if result.hung or result.code or not passed or bad:
         pytest.fail(f"{path.name}::{function} in {name}: {result.show()}", pytrace=False)
 
 

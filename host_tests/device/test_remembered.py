@@ -187,3 +187,21 @@ def test_no_check_is_left_out():
         assert remembered(w) == [b"a"]
         raises(error, w.feed, data)
         assert len(w.messages) == 1, data
+
+
+def test_a_handler_that_puts_another_in_its_place():
+    # Each of the others gets the message, once.
+    got = []
+
+    def first(m):
+        got.append(1)
+        add(w.e.session, Subscription(0, b"a", third, 0, b""))
+
+    def third(m):
+        got.append(3)
+
+    w = wired((0, b"a", first), (0, b"+", lambda m: got.append(2)))
+    w.feed(publish(b"a", b""))
+    assert got == [1, 2]
+    w.feed(publish(b"a", b""))
+    assert got == [1, 2, 3, 2]
