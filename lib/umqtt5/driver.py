@@ -155,9 +155,9 @@ def readdress(e, topic):
     if _type(e.prepared) is not _bytes:
         return False
     if _type(topic) is not _bytes:
-        if _type(topic) is not str or topic not in e.texts_ok:
+        if _type(topic) is not str or topic not in e.topics_ok[1]:
             return False
-        topic = e.texts_ok[topic]
+        topic = e.topics_ok[1][topic]
         if topic is e.prepared:
             return True
     n = e.tx[3]
@@ -171,7 +171,7 @@ def readdress(e, topic):
         used[-1] = used[n] = (used[-1] + 1) & 0x3FFFFFF
         e.prepared = None  # where Ctrl-C comes before the end
         e.tx[e.prepared_at - 1] = n + 1
-    elif topic not in e.topics_ok:
+    elif topic not in e.topics_ok[0]:
         return False
     else:
         n = e.prepared_at + _len(topic) - n

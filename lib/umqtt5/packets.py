@@ -216,8 +216,7 @@ class Packets:
 
     def topic(self, name):
         """The topic name of a PUBLISH as checked bytes (4.7.3, 3.3.2.1). Allocates the first time that it comes."""
-        known = self.topics_ok
-        texts = self.texts_ok
+        known, texts = self.topics_ok
         if type(name) is str:
             if name in texts:
                 return texts[name]
