@@ -357,3 +357,15 @@ def test_ctrl_c_while_a_publish_is_built():
                     k = topics[int(payload)]
                     assert topic == (k if isinstance(k, bytes) else k.encode()), (aliases, seed, n, w.sent)
     assert ended > 500, ended
+
+
+def test_topics_of_both_kinds_in_turn():
+    # host_tests/test_uncaught.py looks whether the interpreter warned.
+    w = Wire().up()
+    client = w.e.driver = Client(w)
+    for _ in range(2):
+        for topic in [b"house/1", "house/2", bytearray(b"house/3")] + ["house/%d" % i for i in range(12)]:
+            w.sent.clear()
+            client.publish(topic, topic)
+            name = topic.encode() if isinstance(topic, str) else bytes(topic)
+            assert list(arrived(w.sent)) == [(name, name)]
