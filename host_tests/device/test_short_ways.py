@@ -317,6 +317,7 @@ def arrived(packets):
         if p[at]:
             assert p[at : at + 3] == b"\x03\x23\0", p
             number = p[at + 3]
+            assert number, "0 is none [MQTT-3.3.2-8]"
             if topic:
                 aliases[number] = topic
             topic = aliases[number]  # KeyError: it does not know this one
@@ -369,3 +370,13 @@ def test_topics_of_both_kinds_in_turn():
             client.publish(topic, topic)
             name = topic.encode() if isinstance(topic, str) else bytes(topic)
             assert list(arrived(w.sent)) == [(name, name)]
+
+
+def test_more_aliases_than_one_byte_has():
+    w = Wire(topic_aliases=300).up(topic_alias_maximum=65535)
+    for i in range(300):
+        for payload in (b"%d" % i,) * 3:
+            w.publish(b"house/%d" % i, payload)
+            w.flush()
+    for topic, payload in arrived(w.sent):
+        assert topic == b"house/" + payload

@@ -108,7 +108,11 @@ def pull(e, read, clock, ahead=-1, more=-1):
             try:
                 (m.like.handler or e.to_callback)(m)
             except m.Reject:
+                if pid:
+                    e.owed += 1  # its properties may be wrong
                 n = m.rejected(e)
+                if pid:
+                    e.owed -= 1
             except:
                 if pid:
                     e.owed += 1
