@@ -206,3 +206,16 @@ def test_the_next_connection_knows_nothing_of_what_was_held():
     assert sent(w) == []
     begin(w)
     assert names(sent(w)) == ["AUTH"]
+
+
+def test_not_held_the_next_publish_is_whole():
+    # At its end tx is overwritten: what stood there for the next publish is gone too.
+    w = up(reauth_hold=False)
+    begin(w)
+    w.feed(auth(0x18, b"A"))
+    step(w)
+    w.publish(b"topic", b"one")
+    w.flush()
+    assert w.e.prepared == b"topic"
+    finish(w)
+    assert w.e.prepared is None and not any(w.e.tx)

@@ -2,6 +2,7 @@
 # runs under CPython too
 import umqtt5.receive as receive
 from umqtt5.errors import MalformedPacket, ProtocolError
+from umqtt5.message import Reject
 from umqtt5.subscribe import Subscription, add, remove
 from wire import Wire, packet, publish, raises
 
@@ -187,3 +188,45 @@ def test_no_check_is_left_out():
         assert remembered(w) == [b"a"]
         raises(error, w.feed, data)
         assert len(w.messages) == 1, data
+
+
+def test_a_handler_that_puts_another_in_its_place():
+    # Each of the others gets the message, once.
+    got = []
+
+    def first(m):
+        got.append(1)
+        add(w.e.session, Subscription(0, b"a", third, 0, b""))
+
+    def third(m):
+        got.append(3)
+
+    w = wired((0, b"a", first), (0, b"+", lambda m: got.append(2)))
+    w.feed(publish(b"a", b""))
+    assert got == [1, 2]
+    w.feed(publish(b"a", b""))
+    assert got == [1, 2, 3, 2]
+
+
+def test_above_the_maximum_qos_it_is_looked_at():
+    # By number it is a handler's, by topic nobody has asked for it (3.3.4).
+    got = []
+    w = Wire().up(maximum_qos=0)
+    w.e.receiving()
+    add(w.e.session, Subscription(1, b"b", lambda m: got.append(1), 0, b""))
+    w.feed(publish(b"a", b"", 0, properties=b"\x0b\x01"))
+    assert remembered(w) == [b"a"]
+    raises(ProtocolError, w.feed, publish(b"a", b"", 1, properties=b"\x0b\x01"))
+    assert got == [1]
+
+
+def test_a_reject_that_cannot_be_said_is_owed():
+    def handler(m):
+        if m.payload:
+            raise Reject(0x83, {"nonsense": 1})
+
+    w = wired((0, b"a", handler))
+    w.feed(publish(b"a", b"", 1))
+    for pid in (1, 2):
+        raises(ValueError, w.feed, publish(b"a", b"1", 1, pid))
+        assert w.e.owed == pid

@@ -284,3 +284,99 @@ def test_ctrl_c_between_two_turns():
         pass
     assert w.e.state == FAILED
     assert next(stream.turns) is None, "another one has taken over"
+
+
+class Tx:
+    """An engine's tx; Ctrl-C comes behind the n-th write to it."""
+
+    def __init__(self, size):
+        self.buf = bytearray(size)
+        self.n = 0
+
+    def __len__(self):
+        return len(self.buf)
+
+    def __getitem__(self, i):
+        return self.buf[i]
+
+    def __setitem__(self, i, value):
+        self.buf[i] = value
+        self.n -= 1
+        if self.n == 0:
+            raise KeyboardInterrupt
+
+
+def arrived(packets):
+    """(topic, payload) of each PUBLISH without other properties than an alias, as a broker understands them."""
+    aliases = {}
+    for p in packets:
+        at = 4 + p[3]
+        topic = p[4:at]
+        if p[0] & 6:
+            at += 2
+        if p[at]:
+            assert p[at : at + 3] == b"\x03\x23\0", p
+            number = p[at + 3]
+            assert number, "0 is none [MQTT-3.3.2-8]"
+            if topic:
+                aliases[number] = topic
+            topic = aliases[number]  # KeyError: it does not know this one
+        yield topic, p[at + 1 + p[at] :]
+
+
+def test_ctrl_c_while_a_publish_is_built():
+    # Whatever was in tx then, no later publish goes out under another topic, nor by an alias that was never sent.
+    topics = (b"house/kitchen", b"house/cellar", "house/attic")
+    ended = 0
+    for aliases in (0, 2):
+        for seed in range(60):
+            for n in range(1, 12):
+                rng = Numbers(seed)
+                w = Wire(receive_maximum=9).up(topic_alias_maximum=aliases)
+                e = w.e
+                e.tx = e.out = Tx(64)
+                client = e.driver = Client(w)
+                publishers = [Publisher(client, topic, 0, False, None) for topic in topics]
+                at = 3 + rng(6)
+                for i in range(16):
+                    k = rng(3)
+                    own = rng(4) == 0
+                    qos = rng(4) == 0
+                    e.tx.n = n if i == at else 0
+                    try:
+                        if own:
+                            publishers[k].publish(b"%d" % k)
+                        else:
+                            i = client.publish(topics[k], b"%d" % k, False, qos)
+                            if i >= 0:
+                                e.session.release(i)
+                                e.session.answered(i, 0)
+                                e.quota += 1
+                    except KeyboardInterrupt:
+                        ended += 1
+                for topic, payload in arrived(w.sent):
+                    k = topics[int(payload)]
+                    assert topic == (k if isinstance(k, bytes) else k.encode()), (aliases, seed, n, w.sent)
+    assert ended > 500, ended
+
+
+def test_topics_of_both_kinds_in_turn():
+    # host_tests/test_uncaught.py looks whether the interpreter warned.
+    w = Wire().up()
+    client = w.e.driver = Client(w)
+    for _ in range(2):
+        for topic in [b"house/1", "house/2", bytearray(b"house/3")] + ["house/%d" % i for i in range(12)]:
+            w.sent.clear()
+            client.publish(topic, topic)
+            name = topic.encode() if isinstance(topic, str) else bytes(topic)
+            assert list(arrived(w.sent)) == [(name, name)]
+
+
+def test_more_aliases_than_one_byte_has():
+    w = Wire(topic_aliases=300).up(topic_alias_maximum=65535)
+    for i in range(300):
+        for payload in (b"%d" % i,) * 3:
+            w.publish(b"house/%d" % i, payload)
+            w.flush()
+    for topic, payload in arrived(w.sent):
+        assert topic == b"house/" + payload

@@ -108,7 +108,11 @@ def pull(e, read, clock, ahead=-1, more=-1):
             try:
                 (m.like.handler or e.to_callback)(m)
             except m.Reject:
+                if pid:
+                    e.owed += 1  # its properties may be wrong
                 n = m.rejected(e)
+                if pid:
+                    e.owed -= 1
             except:
                 if pid:
                     e.owed += 1
@@ -155,9 +159,9 @@ def readdress(e, topic):
     if _type(e.prepared) is not _bytes:
         return False
     if _type(topic) is not _bytes:
-        if _type(topic) is not str or topic not in e.topics_ok:
+        if _type(topic) is not str or topic not in e.topics_ok[1]:
             return False
-        topic = e.topics_ok[e.topics_ok.index(topic) | 1]
+        topic = e.topics_ok[1][topic]
         if topic is e.prepared:
             return True
     n = e.tx[3]
@@ -169,13 +173,15 @@ def readdress(e, topic):
         if not known[n]:
             return False
         used[-1] = used[n] = (used[-1] + 1) & 0x3FFFFFF
+        e.prepared = None  # where Ctrl-C comes before the end
         e.tx[e.prepared_at - 1] = n + 1
-    elif topic not in e.topics_ok:
+    elif topic not in e.topics_ok[0]:
         return False
     else:
         n = e.prepared_at + _len(topic) - n
         if n > e.prepared_most:
             return False
+        e.prepared = None
         e.prepared_at = n
         e.tx[n - 1] = 0  # no properties
         e.tx[3] = n = _len(topic)

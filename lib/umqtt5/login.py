@@ -240,7 +240,7 @@ class Login(Reader):
             s.known = 1 + self.granted(0x29, 1)
         self.max_out = self.granted(0x27, _LARGEST)
         self.keepalive = self.granted(0x13, self.keepalive)
-        self.alias_limit = min(len(self.aliases[0]), self.granted(0x22, 0))
+        self.alias_limit = min(len(self.aliases[0]), self.granted(0x22, 0), 255)  # _put_props() has one byte for it
         if self.exchange or terms.password is not None:
             self.wipe()
         self.exchange = None

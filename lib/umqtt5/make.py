@@ -150,8 +150,9 @@ def _engine(
     # used, the one used least recently gives way, and last the clock of that; 1: the broker knows it).
     e.aliases = [None] * topic_aliases, [0] * (topic_aliases + 1), bytearray(topic_aliases)
     e.props_ok = None  # the bytes objects last found right, by identity: not to check them at each publish
-    # And topics: to look at each byte takes longer than all the rest. As it was given (bytes or str), then as bytes.
-    e.topics_ok = [None] * (2 * _TOPICS)
+    # And topics: to look at each byte takes longer than all the rest. (Those; what a str is in bytes): not in one
+    # list, or the unix port warns that it compares the two.
+    e.topics_ok = [None] * _TOPICS, {}
     e.max_out = 0
     # The PUBLISH that is to be built stands here and not in arguments: MicroPython takes the frame of a function
     # with more than 11 words of locals and stack from the heap, at each call (tools/frames.py).

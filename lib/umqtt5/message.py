@@ -121,7 +121,7 @@ class Message:
                 break
             last = s
             s = s.next
-        if s is None or e.size or n < s.start + 2 * qos or (not qos and e.head[0] & 8):
+        if s is None or e.size or qos > e.max_qos or n < s.start + 2 * qos or (not qos and e.head[0] & 8):
             return False
         if last is not None:
             last.next = s.next

@@ -216,17 +216,22 @@ class Packets:
 
     def topic(self, name):
         """The topic name of a PUBLISH as checked bytes (4.7.3, 3.3.2.1). Allocates the first time that it comes."""
-        known = self.topics_ok
-        if name and name in known:
-            return known[known.index(name) | 1]
+        known, texts = self.topics_ok
+        if type(name) is str:
+            if name in texts:
+                return texts[name]
+        elif name and name in known:
+            return known[known.index(name)]  # a bytearray may change
         checked = text(name, "topic")
         if not topic(checked, 0, len(checked)):
             raise errors.wrong(_TOPIC)
-        if type(name) is not bytearray:  # that may change
-            known.pop()
+        if checked not in known:
             known.pop()
             known.insert(0, checked)
-            known.insert(0, name)
+        if type(name) is str:
+            if len(texts) >= len(known):
+                texts.clear()
+            texts[name] = checked
         return checked
 
     # --- the packets
@@ -279,6 +284,7 @@ class Packets:
             raise errors.wrong((_LARGE_PUBLISH, at + n, self.max_out))
         if at + i > len(tx):
             raise errors.ResourceError((_NEEDS_TX, at + i))
+        self.prepared = None  # now: Ctrl-C may come before it is whole
         tx[0] = 0x30 | self.out_flags
         if n < 128:
             tx[1] = n
@@ -303,16 +309,17 @@ class Packets:
             tx[at] = 0
             at += 1
         self.off = 0
-        self.prepared = None
         if n > len(tx):
             self.tail = self.out_msg
             self.left = at
-            return
-        tx[at:n] = self.out_msg
-        self.left = n
+        else:
+            tx[at:n] = self.out_msg
+            self.left = n
+        if self.out_alias >= 0:  # not before it is sure to go out
+            self.aliases[2][self.out_alias] = 1
         # Will the next one to this topic look the same? Not before its alias stands for it; and at QoS > 0 a store
         # must know of it first.
-        if self.out_props or self.pending or n >= 130 or (self.out_flags & 6 and self.session.store):
+        if self.out_props or self.pending or n > self.prepared_most or (self.out_flags & 6 and self.session.store):
             return
         if not topic or not self.alias_limit or len(topic) < 4:
             self.prepared = self.out_topic
@@ -329,7 +336,6 @@ class Packets:
             tx[i + 1] = 0
             tx[i + 2] = self.out_alias + 1
             i += 3
-            self.aliases[2][self.out_alias] = 1
         else:
             i = put_vbi(tx, i, n)
         n += i

@@ -175,7 +175,7 @@ class Engine(Login):
                 raise errors.wrong((_QOS_ABOVE, self.out_flags >> 1, self.max_qos))
             if self.out_flags & 1 and not self.retain_available:  # [MQTT-3.2.2-14]
                 raise errors.wrong(_NO_RETAIN)
-        if type(self.out_topic) is not bytes or self.out_topic not in self.topics_ok:
+        if type(self.out_topic) is not bytes or self.out_topic not in self.topics_ok[0]:
             self.out_topic = self.topic(self.out_topic)
         msg = self.out_msg
         if type(msg) is not bytes:

@@ -50,6 +50,7 @@ class Publisher:
         n = len(self.head) + 2
         if n > e.prepared_most or e.pending:
             return False
+        e.prepared = None  # where Ctrl-C comes before the end
         e.tx[0] = 0x30 | self._retain
         e.tx[2:n] = self.head
         e.prepared = self

@@ -235,7 +235,8 @@ class Again(_Again):
         e.held = False
         if e.pinged is not None:  # its answer could not come, or it could not even go out
             e.pinged = self.since
-        for i in range(len(e.tx)):  # nothing is in it: work() saw to that
+        e.prepared = None  # not held, a publish may have left one in tx
+        for i in range(len(e.tx)):  # nothing else is in it: work() saw to that
             e.tx[i] = 0
         self.aside(("_ack",))
         self.over = True

@@ -92,8 +92,11 @@ def next_id(s):
 
 def add(s, subscription):
     """Keep a subscription; the one with the same filter is replaced (3.8.4)."""
-    remove(s, subscription.filter)
-    s.subscriptions.append(subscription)
+    one = get(s, subscription.filter)
+    if one:  # in its place: a handler may do this, while others of the same message are still to come
+        s.subscriptions[s.subscriptions.index(one)] = subscription
+    else:
+        s.subscriptions.append(subscription)
     s.usual = None
     s.top_id = max(s.top_id, subscription.id)
 
