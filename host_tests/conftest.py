@@ -18,6 +18,8 @@ pytest.register_assert_rewrite("harness")
 
 from harness.micropython import DEVICE, execute, interpreter  # noqa: E402  (assertions are rewritten first)
 
+from tools.bench import running  # noqa: E402
+
 DEADLINE = 60  # seconds for one device test
 BOTH = re.compile(r"^# runs under CPython too\b", re.MULTILINE)
 USERS = {"device1": "s3cret-of-device1", "device2": "s3cret-of-device2"}
@@ -96,6 +98,20 @@ def broker():
 def own_broker():
     """A dev broker for one test, which may restart, stop or kill it."""
     yield from start()
+
+
+@pytest.fixture(scope="module")
+def bench_lib():
+    """A folder with all that the bench's scripts import, compiled."""
+    with running.library() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def quiet_broker():
+    """The bench's broker, which logs little."""
+    with running.broker() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -3,26 +3,13 @@
 How fast anything is, no test says: times are told, not tested.
 """
 
-import pytest
 
-from tools.bench import chart, measures, running, table
-
-
-@pytest.fixture(scope="module")
-def lib():
-    with running.library() as folder:
-        yield folder
+from tools.bench import chart, measures, table
 
 
-@pytest.fixture(scope="module")
-def quiet_broker():
-    with running.broker() as broker:
-        yield broker
-
-
-def test_calls_and_bytes(quiet_broker, lib):
+def test_calls_and_bytes(quiet_broker, bench_lib):
     """One write a packet and no heap, over TLS too; and however fast the broker answers (ENOENT, once)."""
-    found = measures.counts(lib, quiet_broker)
+    found = measures.counts(bench_lib, quiet_broker)
     for qos, writes in enumerate((1, 1, 2)):
         for who in ("ours", "ours, topic alias", "ours, TLS"):
             figures = found[f"publish QoS {qos}"][who]
@@ -32,7 +19,7 @@ def test_calls_and_bytes(quiet_broker, lib):
     assert found["publish QoS 1"]["umqtt.simple"]["writes"] == 5  # it counts at all
 
 
-def test_what_is_timed(quiet_broker, lib, monkeypatch, tmp_path):
+def test_what_is_timed(quiet_broker, bench_lib, monkeypatch, tmp_path):
     for name in ("_PBKDF2_ROUNDS", "_SPEED_ROUNDS", "_LOGIN_ROUNDS"):
         monkeypatch.setattr(measures, name, 1)
     monkeypatch.setattr(measures, "_ITERATIONS", 50)

@@ -10,47 +10,35 @@ import pytest
 from tools.bench import running, smallest
 
 
-@pytest.fixture(scope="module")
-def lib():
-    with running.library() as folder:
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def quiet_broker():
-    with running.broker() as broker:
-        yield broker
-
-
-def test_a_day_in_the_stated_heap(quiet_broker, lib):
-    first, last = smallest.day(quiet_broker, lib, smallest.HEAP, smallest.MESSAGES)
+def test_a_day_in_the_stated_heap(quiet_broker, bench_lib):
+    first, last = smallest.day(quiet_broker, bench_lib, smallest.HEAP, smallest.MESSAGES)
     assert last == first
     assert 0 < first.largest <= first.free < smallest.HEAP * 1024
 
 
-def test_a_day_from_a_romfs(quiet_broker, lib):
-    rom = smallest.image(lib)
-    first, last = smallest.day(quiet_broker, lib, smallest.HEAP_ROMFS, smallest.MESSAGES, rom)
+def test_a_day_from_a_romfs(quiet_broker, bench_lib):
+    rom = smallest.image(bench_lib)
+    first, last = smallest.day(quiet_broker, bench_lib, smallest.HEAP_ROMFS, smallest.MESSAGES, rom)
     assert last == first
     assert 0 < first.largest <= first.free < smallest.HEAP_ROMFS * 1024
     # From there it came: in a heap of this size there is no room for it otherwise.
     with pytest.raises(running.BenchError, match="MemoryError"):
-        smallest.day(quiet_broker, lib, smallest.HEAP_ROMFS, 200)
+        smallest.day(quiet_broker, bench_lib, smallest.HEAP_ROMFS, 200)
 
 
-def test_a_heap_too_small_is_noticed(quiet_broker, lib):
+def test_a_heap_too_small_is_noticed(quiet_broker, bench_lib):
     with pytest.raises(running.BenchError, match="MemoryError"):
-        smallest.day(quiet_broker, lib, 12, 200)
+        smallest.day(quiet_broker, bench_lib, 12, 200)
 
 
-def test_a_leak_is_noticed(quiet_broker, lib, tmp_path):
+def test_a_leak_is_noticed(quiet_broker, bench_lib, tmp_path):
     """32 bytes kept of each message: the same script, with a handler that keeps something."""
     import shutil
 
     from tools import mpy
 
     leaky = tmp_path / "lib"
-    shutil.copytree(lib, leaky)
+    shutil.copytree(bench_lib, leaky)
     text = (running.DEVICE / "day.py").read_text()
     source = tmp_path / "day.py"
     source.write_text(text.replace("    seen += 1\n", "    seen += 1\n    kept.append(bytearray(4))\n") + "")
