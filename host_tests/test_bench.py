@@ -3,7 +3,6 @@
 How fast anything is, no test says: times are told, not tested.
 """
 
-
 from tools.bench import chart, measures, table
 
 
