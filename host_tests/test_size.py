@@ -17,7 +17,7 @@ from tools.size import measure
 from tools.size.configurations import BEFORE, configurations
 
 CLIENT = {f"umqtt5.{name}" for name in ("codec", "errors", "login", "packets", "protocol", "reader", "session")}
-CLIENT |= {"umqtt5", "umqtt5.driver", "umqtt5.simple", "umqtt5.transport"}
+CLIENT |= {"umqtt5", "umqtt5.driver", "umqtt5.quick", "umqtt5.simple", "umqtt5.transport"}
 # With the first subscription; device/test_simple.py shows that a client which only publishes does without.
 CLIENT |= {"umqtt5.message", "umqtt5.receive", "umqtt5.subscribe"}
 SCRAM = {"usasl", "usasl.crypto", "usasl.scram"}
@@ -30,7 +30,7 @@ LOADED = {
     "+ SCRAM with password": CLIENT | SCRAM | {"umqtt5.auth", "usasl.derive"},
     "+ keys of secrets.json": CLIENT | SCRAM | {"umqtt5.auth", "umqtt5.secrets"},
     "usasl.scram alone": SCRAM,
-    "asyncio client": CLIENT - {"umqtt5.driver", "umqtt5.simple"} | AIO | {"umqtt5.retry"},
+    "asyncio client": CLIENT - {"umqtt5.driver", "umqtt5.quick", "umqtt5.simple"} | AIO | {"umqtt5.retry"},
     "umqtt.simple": {"umqtt", "umqtt.simple"},
     "umqtt.robust": {"umqtt", "umqtt.robust", "umqtt.simple"},
 }

@@ -1,9 +1,9 @@
 # The short ways of a message that looks like the one before, and of a publish that does: whatever comes, or is
 # published, the outcome is that of the long way.
 # runs under CPython too
-from umqtt5.driver import readdress, repeat
 from umqtt5.message import Reject
 from umqtt5.publisher import Publisher
+from umqtt5.quick import push, readdress
 from umqtt5.reader import FAILED, UP
 from umqtt5.session import DONE
 from umqtt5.subscribe import Subscription, add
@@ -106,12 +106,28 @@ def test_a_message_like_the_last_one():
     assert taken > 9000, taken
 
 
+def answers(rng, s):
+    """One or two answers to what is in flight; sometimes with something wrong or unusual about them."""
+    made = b""
+    for _ in range(1 + rng(2)):
+        i = rng(len(s.state))
+        s.waited[i] = s.state[i] in (1, 2, 3) and rng(2)
+        pid = s.pid[i] or 1 if rng(20) else rng(65536)
+        kind = (0x40, 0x40, 0x50, 0x70)[s.state[i] if s.state[i] < 4 else 0] if rng(60) else 0x40
+        reason = pick(rng(100), (b"", b"\0", b"\x10", b"\x87")) if kind == 0x40 else b""
+        if rng(40) == 0:
+            reason = pick(rng(100), (b"\0\0", b"\x10\4\x1f\0\1x", b"\x77"))
+        made += packet(kind, bytes((pid >> 8, pid & 255)) + reason)
+    return made
+
+
 def published(seed, short):
     """What goes out of random publishes and answers: to topics in turn, more of them than there are aliases."""
     rng = Numbers(seed)
     w = Wire(receive_maximum=3, tx_size=pick(rng(4), (256, 256, 256, 48)))
     w.up(topic_alias_maximum=rng(2) * 2, receive_maximum=2 + rng(3))
     e = w.e
+    e.on_event = lambda name, value: out.append((name, value))
     client = Client(w)
     publishers = [Publisher(client, topic, 0, False, props) for topic, props in PUBLISHERS]
     e.session.last = pick(rng(100), (0, 250, 65530))
@@ -119,24 +135,25 @@ def published(seed, short):
     for _ in range(20):
         if not short:
             e.prepared = None
-        if rng(4) == 0:
-            for i in range(len(e.session.state)):  # the oldest answer comes
-                if e.session.state[i] == 1:
-                    pid = e.session.pid[i]
-                    reason = pick(rng(100), (b"", b"\0", b"\x10", b"\x87", b"\0\0"))
-                    w.feed(packet(0x40, bytes((pid >> 8, pid & 255)) + reason))
-                    break
+        w.chunk = None if short else 1000  # by pull(), or by got()
+        if rng(3) == 0:
+            try:
+                w.feed(answers(rng, e.session))
+            except Exception as x:
+                out.append((type(x).__name__, x.args))
+                break
+            out.append((bytes(e.session.reason), e.answer_props))
         e.driver = client  # feed() has taken its place
         topic = pick(rng(4) or rng(len(OUT)), OUT)
-        qos, retain = (rng(2), rng(6) == 0)
+        qos, retain = (rng(2) if rng(4) else 2, rng(6) == 0)
         try:
             props = b"\x01\x01" if rng(10) == 0 else None
             msg = pick(rng(100), PAYLOADS + ("", "2\xb0"))
             if rng(4) == 0 and not e.alias_limit:  # a publisher's PUBLISH has its topic always
                 if short:
-                    publishers[qos].publish(msg)
+                    publishers[qos & 1].publish(msg)
                 else:
-                    client.publish(PUBLISHERS[qos][0], msg, False, 0, PUBLISHERS[qos][1])
+                    client.publish(PUBLISHERS[qos & 1][0], msg, False, 0, PUBLISHERS[qos & 1][1])
                 continue
             i = client.publish(topic, msg, retain, qos, props)
             if i >= 0:
@@ -152,7 +169,7 @@ def published(seed, short):
         for i in range(len(s.state))
         if s.state[i] not in (0, DONE)
     ]
-    return out, w.sent, slots, e.quota, s.sending, len(e.tx)
+    return out, w.sent, slots, e.quota, s.sending, s.unmatched, len(e.tx)
 
 
 class Client:
@@ -162,6 +179,8 @@ class Client:
         self._engine = wire.e
         self._wire = wire
         self.sock = self
+        wire.e.push = push(wire.e, self.write, lambda: 0).send
+        wire.e.push(None)
 
     def write(self, buf, n):
         self._wire.sent.append(bytes(buf[:n]))
@@ -169,6 +188,10 @@ class Client:
 
     def _flush(self, deadline):
         self._wire.flush()
+
+    def _last_words(self):
+        """As the driver's: the connection is closed."""
+        self._engine.closed()
 
     def publish(self, topic, msg, retain=False, qos=0, props=None):
         """As MQTTClient.publish() does it."""
@@ -179,7 +202,7 @@ class Client:
             and e.prepared_flags == qos << 1 | (1 if retain else 0)
             and (topic is e.prepared or readdress(e, topic))
         ):
-            i = repeat(e, msg)
+            i = e.push(msg)
             if i is not None:
                 return i
         i = self._wire.publish(topic, msg, retain, qos, props)
@@ -354,6 +377,9 @@ def test_ctrl_c_while_a_publish_is_built():
                                 e.quota += 1
                     except KeyboardInterrupt:
                         ended += 1
+                        if e.state != UP:
+                            assert e.prepared is None
+                            break
                 for topic, payload in arrived(w.sent):
                     k = topics[int(payload)]
                     assert topic == (k if isinstance(k, bytes) else k.encode()), (aliases, seed, n, w.sent)

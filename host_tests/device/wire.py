@@ -19,7 +19,7 @@ class Stream:
         pass
 
     def _listen(self, *ahead):
-        from umqtt5.driver import pull  # not above: a test sees that the asyncio client does without
+        from umqtt5.quick import pull  # not above: a test sees that the asyncio client does without
 
         self.turns = pull(self.engine, self.readinto, self.clock, *ahead)
         next(self.turns)

@@ -32,28 +32,6 @@ _NO_RESEND = const(-1)
 _CHARGED = const(0x10)  # as in resume.py
 
 
-def again(e, msg):
-    """The PUBLISH in tx (Packets.prepared), at QoS > 0, is to go out again with the payload `msg`: its slot, with the
-    next packet identifier. -1 where that cannot be; Packets.start_publish() knows how, or why not."""
-    s = e.session
-    pid = s.last % 65535 + 1
-    i = pid % len(s.state)
-    if s.state[i] or s.sending >= s.size or not e.quota:
-        return -1
-    e.quota -= 1
-    s.last = s.pid[i] = pid
-    s.sending += 1
-    s.msg[i] = msg
-    s.topic[i] = e.prepared
-    s.flags[i] = e.prepared_flags | _CHARGED
-    s.state[i] = e.prepared_flags >> 1  # PUBACK at QoS 1, PUBREC at QoS 2
-    # Behind the topic, which has less than 256 bytes (prepared_most). No name more, for the frame: tools/frames.py.
-    s = e.tx[3] + 4
-    e.tx[s] = pid >> 8
-    e.tx[s + 1] = pid & 0xFF
-    return i
-
-
 class Packets:
     """The outgoing half of the engine. Owns `tx`; refers to the session. Its attributes: see make.py."""
 

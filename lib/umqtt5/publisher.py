@@ -6,7 +6,6 @@ Loaded with the first client.publisher().
 from micropython import const
 
 from .codec import put_data, put_vbi, vbi_size
-from .driver import repeat
 from .errors import wrong
 from .reader import UP
 
@@ -36,7 +35,9 @@ class Publisher:
     def publish(self, msg):
         """Publish `msg` (str or bytes), as client.publish() does. Allocates nothing where msg is bytes."""
         e = self._engine
-        if (e.prepared is self or self._prepare(e)) and repeat(e, msg) is not None:
+        if (e.prepared is self or self._prepare(e)) and e.push(msg) is not None:
+            if e.left:
+                self._client._flush(None)
             return None
         return self._client.publish(self._topic, msg, self._retain, self._qos, self._props)
 

@@ -9,8 +9,9 @@ from time import ticks_ms
 
 import umqtt5.errors as errors
 
-from .driver import Driver, readdress, repeat, write_out
+from .driver import Driver, write_out
 from .protocol import Engine
+from .quick import readdress
 
 _POLLIN = const(1)  # as in driver.py
 
@@ -135,7 +136,9 @@ class MQTTClient(Driver):
             and self._engine.prepared_flags == qos << 1 | (1 if retain else 0)
             and (topic is self._engine.prepared or readdress(self._engine, topic))
         ):
-            i = repeat(self._engine, msg)  # as the publish before
+            i = self._engine.push(msg)  # as the publish before
+            if self._engine.left:
+                self._flush(None)
         if i is None:
             if self._engine.left or self._engine.pending:
                 self._flush(None)
