@@ -1,82 +1,14 @@
 # What comes in between at a bad moment: Ctrl-C, no memory, a call from on_event. The client is whole afterwards, or
 # it has closed, and connect() works.
 # runs under CPython too
+from net import Net
 from reauth_steps import auth, begin, up
-from umqtt5 import MQTTClient, reauth, transport
+from umqtt5 import MQTTClient, reauth
 from umqtt5 import driver as driver_module
 from umqtt5.errors import ProtocolError
 from umqtt5.message import Message
 from umqtt5.reader import CLOSED
 from wire import Wire, packet, publish, raises
-
-CONNACK = b"\x20\3\0\0\0"
-
-
-class Net:
-    """In transport's place: streams to a broker that says CONNACK, and then what stands in `says`."""
-
-    def __init__(self, connack=CONNACK):
-        self.connack = connack
-        self.streams = []
-        self.full = False  # no memory for a poll object
-        for name in ("addresses", "start", "poller", "connected", "may_wait"):
-            setattr(transport, name, getattr(self, name))
-
-    def addresses(self, server, port):
-        return [(2, 1, 0, "", (server, port))]
-
-    def start(self, where):
-        self.streams.append(Stream(self.connack))
-        return self.streams[-1]
-
-    def poller(self):
-        if self.full:
-            raise MemoryError
-        return Poll()
-
-    def connected(self, sock, poll):
-        return True
-
-    def may_wait(self, sock, on):
-        pass
-
-
-class Stream:
-    def __init__(self, says):
-        self.says = says
-        self.took = []
-        self.closed = False
-        self.ctrl_c = False
-
-    def write(self, buf, at, n=None):
-        if n is None:
-            at, n = 0, at
-        if self.ctrl_c:
-            raise KeyboardInterrupt
-        self.took.append(bytes(buf[at : at + n]))
-        return n
-
-    def readinto(self, buf, n):
-        n = min(n, len(self.says))
-        buf[:n] = self.says[:n]
-        self.says = self.says[n:]
-        return n or None
-
-    def close(self):
-        self.closed = True
-
-
-class Poll:
-    def register(self, sock, events):
-        pass
-
-    modify = register
-
-    def unregister(self, sock):
-        pass
-
-    def ipoll(self, ms):
-        return ()
 
 
 def test_no_memory_for_the_poll_object():

@@ -169,7 +169,8 @@ def published(seed, short):
         for i in range(len(s.state))
         if s.state[i] not in (0, DONE)
     ]
-    return out, w.sent, slots, e.quota, s.sending, s.unmatched, len(e.tx)
+    held = [m for m in s.msg + s.topic if m is not None]
+    return out, w.sent, slots, held, e.quota, s.sending, s.unmatched
 
 
 class Client:
@@ -179,8 +180,8 @@ class Client:
         self._engine = wire.e
         self._wire = wire
         self.sock = self
-        wire.e.push = push(wire.e, self.write, lambda: 0).send
-        wire.e.push(None)
+        self._push = push(wire.e, self.write, lambda: 0).send
+        self._push(None)
 
     def write(self, buf, n):
         self._wire.sent.append(bytes(buf[:n]))
@@ -202,7 +203,7 @@ class Client:
             and e.prepared_flags == qos << 1 | (1 if retain else 0)
             and (topic is e.prepared or readdress(e, topic))
         ):
-            i = e.push(msg)
+            i = self._push(msg)
             if i is not None:
                 return i
         i = self._wire.publish(topic, msg, retain, qos, props)
@@ -217,6 +218,19 @@ def test_a_publish_like_the_last_one():
         assert ours == published(seed, False), (seed, ours, published(seed, False))
         sent += len(ours[1])
     assert sent > 15000, sent
+
+
+def test_no_more_in_flight_than_the_table_is_for():
+    # What a resumed session has left at PUBREL gives no quota back: not so many publishes go out as the quota says.
+    w = Wire(receive_maximum=2).up()
+    w.publish(OUT[0], b"1", False, 2)
+    w.feed(packet(0x50, b"\0\1"))
+    w.e.closed()
+    w.up(clean=False, present=1, receive_maximum=9)
+    client = w.e.driver = Client(w)
+    client.publish(OUT[0], b"2", False, 1)
+    assert w.e.prepared is OUT[0] and w.e.quota == 1
+    assert client._push(b"3") is None and not w.e.may_publish()
 
 
 def test_wherever_the_stream_is_cut():

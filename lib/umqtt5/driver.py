@@ -76,8 +76,8 @@ class Driver:
                 e.turn = pull(e, self.sock.readinto, ticks_ms, *ahead).send
                 e.turn(None)
                 if not ahead:
-                    e.push = push(e, self.sock.write, ticks_ms).send
-                    e.push(None)
+                    self._push = push(e, self.sock.write, ticks_ms).send
+                    self._push(None)
             except MemoryError:
                 self._close()
                 if not ahead:  # connect()'s error; behind a handler's own exception that is what counts
@@ -290,7 +290,7 @@ class Driver:
     def _close(self):
         if self.sock is not None:
             sock = self.sock
-            self.sock = self._engine.turn = self._engine.push = None
+            self.sock = self._engine.turn = self._push = None
             self._together = 0
             self._poll.unregister(sock)
             self._poll = None

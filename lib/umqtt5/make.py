@@ -178,7 +178,7 @@ def _engine(
     e.timeout = int(timeout * 1000)  # ms
     e.keepalive = 0  # s
     e.state = _CLOSED
-    e.driver = e.turn = e.push = None  # the blocking one, and its pull(); nothing here uses them, see driver.py
+    e.driver = e.turn = None  # the blocking one, and its pull(); nothing here uses them, see driver.py
     e.in_handler = False
     e.handler_raised = False  # see broke()
     # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the

@@ -35,7 +35,7 @@ class Publisher:
     def publish(self, msg):
         """Publish `msg` (str or bytes), as client.publish() does. Allocates nothing where msg is bytes."""
         e = self._engine
-        if (e.prepared is self or self._prepare(e)) and e.push(msg) is not None:
+        if (e.prepared is self or self._prepare(e)) and self._client._push(msg) is not None:
             if e.left:
                 self._client._flush(None)
             return None

@@ -47,7 +47,7 @@ def pull(e, read, clock, ahead=-1, more=-1):
     reasons = s.reason
     slots = len(state)
     ack = -1 if s.store else 0x40  # PUBACK; a store must know of each
-    m = None
+    m = slot = None
     try:
         op = None  # in here, or CPython regards its jump back to the `yield` as outside
         while True:
@@ -139,6 +139,8 @@ def pull(e, read, clock, ahead=-1, more=-1):
     except GeneratorExit:  # CPython's way to end one that nobody asks any more
         raise
     except:  # around the yield too: Ctrl-C comes between two turns as well
+        if slot is not None:
+            s.release(slot)  # nobody waits any more
         e.broke()
         e.driver._abort()
         e.driver._listen(ahead, more)
@@ -207,7 +209,6 @@ def push(e, write, clock):
             sent = write(tx, n)
             if sent != n:
                 e._ready(n)
-                e.midway = True  # TLS may hold the bytes: only the same may follow
                 if sent:
                     e.wrote(sent, clock())
             elif e.keepalive:  # else nobody asks when
@@ -215,7 +216,6 @@ def push(e, write, clock):
     except GeneratorExit:  # as in pull()
         raise
     except:
-        e.prepared = None  # now: a generator that has ended must not be asked
         e.driver._last_words()
         raise
 

@@ -73,6 +73,7 @@ class MQTTClient(Driver):
             self.redirects = redirects
         self.sock = None
         self.on_wait = on_wait
+        self._push = None  # see quick.push()
         self._together = 0  # 1: acknowledgements may wait for others, in the TCP stack; -1: not below TLS
         if ssl:
             from .tls import context
@@ -136,7 +137,7 @@ class MQTTClient(Driver):
             and self._engine.prepared_flags == qos << 1 | (1 if retain else 0)
             and (topic is self._engine.prepared or readdress(self._engine, topic))
         ):
-            i = self._engine.push(msg)  # as the publish before
+            i = self._push(msg)  # as the publish before
             if self._engine.left:
                 self._flush(None)
         if i is None:
