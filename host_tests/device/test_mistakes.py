@@ -90,7 +90,7 @@ def test_a_payload_that_is_none(broker_host, plain_port):
             publisher = c.publisher(b"payload/b", qos)
             for wrong in (5, 21.5, None, [1, 2], (3,), {"a": 1}, [0] * 300):
                 c.publish(b"payload/a", b"1", qos=qos)  # prepared; the next one gets an alias
-                raises(TypeError, lambda: c.publish(b"payload/a", wrong, qos=qos))  # noqa: B023
+                says(TypeError, ["str(21.5)", "json.dumps()"], c.publish, b"payload/a", wrong, qos=qos)
                 c.publish(b"payload/a", b"2", qos=qos)
                 raises(TypeError, lambda: publisher.publish(wrong))  # noqa: B023
                 c.publish(b"payload/a", b"3", qos=qos)
@@ -107,10 +107,35 @@ def test_will(broker_host, plain_port):
     """A number is not so many zero bytes, nor a list its numbers: neither would show before the board is dead."""
     c = MQTTClient("mistakes", broker_host, plain_port)
     for wrong in (5, 21.5, None, [1, 2], {"a": 1}):
-        raises(TypeError, lambda: c.set_last_will("t", wrong))  # noqa: B023
+        says(TypeError, ["str(21.5)"], c.set_last_will, "t", wrong)
     for good in ("m", b"m", bytearray(b"m"), memoryview(b"m")):
         c.set_last_will("t", good)
         assert c._engine.terms.will[1] == b"\0\0\x01t\0\x01m"  # as CONNECT has it
+
+
+def test_arguments_of_a_wrong_kind():
+    """Named when the client is made, not by the first packet that they do not fit into."""
+    whole = ("keepalive", "tx_size", "rx_size", "receive_maximum", "topic_aliases", "topic_alias_maximum", "max_packet")
+    for name in whole + ("session_expiry",):
+        for wrong in ("60", 60.5, [60]):
+            says(TypeError, [name], MQTTClient, "me", "host", **{name: wrong})
+    for wrong in ("10", None, 0, -1, 0.0):
+        says(ValueError, ["timeout", "above 0"], MQTTClient, "me", "host", timeout=wrong)
+    says(ValueError, ["topic_aliases"], MQTTClient, "me", "host", topic_aliases=-1)
+    says(ValueError, ["reauth_every"], MQTTClient, "me", "host", reauth_every="3600")
+    for wrong in ("SCRAM-SHA-256", ScramSHA256, ("me", "a password")):
+        says(TypeError, ["ScramSHA256(user, password)"], MQTTClient, "me", "host", auth=wrong)
+    says(TypeError, ["password"], MQTTClient, "me", "host", user="me", password=12345)
+    says(TypeError, ["on_event"], MQTTClient, "me", "host", on_event="print")
+    MQTTClient("me", "host", keepalive=60, timeout=0.5, max_packet=None, session_expiry=None)
+
+
+def test_a_handler_that_is_none(broker_host, plain_port):
+    c = MQTTClient("mistakes", broker_host, plain_port)
+    c.connect()
+    says(TypeError, ["handler"], c.subscribe, "t", 0, "print")
+    c.subscribe("t", 0)
+    c.disconnect()
 
 
 def test_keys_in_a_wrong_form():

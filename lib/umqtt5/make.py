@@ -25,6 +25,12 @@ _MAX_PACKET = const(57)
 _SESSION_EXPIRY = const(58)
 _REAUTH_EVERY = const(59)
 _OWN_ARGUMENT = const(60)
+_NOT_A_STRING = const(14)  # as in codec.py
+_WHOLE_NUMBER = const(122)
+_TIMEOUT = const(123)
+_MECHANISM = const(124)
+_FUNCTION = const(125)
+_PAYLOAD = const(126)
 
 _CLOSED = const(0)  # as in reader.py
 _SCRATCH = const(32)  # as in reader.py
@@ -48,7 +54,10 @@ def will(e, topic, msg, retain, qos, props):
     try:
         if not 0 <= qos <= 2:
             raise wrong(_QOS)
-        msg = b"" + (msg.encode() if isinstance(msg, str) else msg)  # bytes(5) would be five zeros
+        try:
+            msg = b"" + (msg.encode() if isinstance(msg, str) else msg)  # bytes(5) would be five zeros
+        except TypeError:
+            raise wrong(_PAYLOAD, TypeError)
         flags = 0x04 | qos << 3 | (0x20 if retain else 0)
         props = e.properties(props, 0)
         topic = e.topic(topic)
@@ -94,9 +103,23 @@ def _engine(
     reauth_hold=True,
     store=None,
 ):
+    for name, value in (
+        ("keepalive", keepalive),
+        ("tx_size", tx_size),
+        ("rx_size", rx_size),
+        ("receive_maximum", receive_maximum),
+        ("topic_aliases", topic_aliases),
+        ("topic_alias_maximum", topic_alias_maximum),
+        ("max_packet", max_packet or 0),
+        ("session_expiry", session_expiry or 0),
+    ):
+        if not isinstance(value, int):
+            raise wrong((_WHOLE_NUMBER, name), TypeError)
+    if not isinstance(timeout, (int, float)) or timeout <= 0:
+        raise wrong(_TIMEOUT)
     if not 0 <= keepalive <= 65535:
         raise wrong(_KEEPALIVE)
-    if not 1 <= receive_maximum <= 1000 or not 0 <= topic_alias_maximum <= 1000:
+    if not 1 <= receive_maximum <= 1000 or not 0 <= topic_aliases <= 1000 or not 0 <= topic_alias_maximum <= 1000:
         raise wrong(_MAXIMA)
     if tx_size < 32 or rx_size < 64:
         raise wrong(_BUFFERS)
@@ -104,7 +127,13 @@ def _engine(
         raise wrong(_MAX_PACKET)
     if session_expiry is not None and not 0 <= session_expiry <= 0xFFFFFFFF:
         raise wrong(_SESSION_EXPIRY)
-    if reauth_every and (not auth or not 1 <= reauth_every <= 432000):
+    if auth and (isinstance(auth, type) or not hasattr(auth, "exchange")):
+        raise wrong(_MECHANISM, TypeError)
+    if password is not None and not isinstance(password, (str, bytes, bytearray)):
+        raise wrong((_NOT_A_STRING, "password"), TypeError)
+    if on_event and not callable(on_event):
+        raise wrong((_FUNCTION, "on_event"), TypeError)
+    if not isinstance(reauth_every, (int, float)) or (reauth_every and (not auth or not 1 <= reauth_every <= 432000)):
         # The clock of a board compares spans of up to 6.2 days.
         raise wrong(_REAUTH_EVERY)
     if store:

@@ -26,6 +26,7 @@ _WRONG_REASON = const(94)
 _BEHIND = const(95)
 _QOS_ABOVE = const(96)
 _NO_RETAIN = const(97)
+_PAYLOAD = const(126)
 
 _UP = const(2)  # as in reader.py
 _PUBACK = const(1)  # as in session.py
@@ -182,13 +183,19 @@ class Engine(Login):
             if type(msg) is str:
                 self.out_msg = msg.encode()
             elif type(msg) is not bytearray:
-                memoryview(msg)  # TypeError for a dict, and before an alias counts as sent
+                self._payload(msg)  # before an alias counts as sent
         self.out_props = self.properties(self.out_props, 3) if self.out_props else b""
         self.out_alias = self._outgoing_alias() if self.alias_limit else -1
         if self.out_flags & 6:
             return self.start_publish()
         self.put_publish()
         return -1
+
+    def _payload(self, msg):
+        try:
+            memoryview(msg)
+        except TypeError:
+            raise errors.wrong(_PAYLOAD, TypeError)
 
     def _give_back(self, i):
         self.session.release(i)

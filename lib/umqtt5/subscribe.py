@@ -12,6 +12,7 @@ from .errors import ProtocolError, Refused, ResourceError, wrong
 # Texts of errors: see texts.py.
 _NO_FILTER = const(85)
 _SUB_OPTIONS = const(86)
+_FUNCTION = const(125)
 _NO_LOCAL = const(87)
 _SUB_ID = const(88)
 _SECOND_ID = const(89)
@@ -70,6 +71,8 @@ def subscription(topic, qos, handler, ident, no_local, retain_as_published, reta
     filter = check_filter(topic)
     if qos not in (0, 1, 2) or retain_handling not in (0, 1, 2):
         raise wrong(_SUB_OPTIONS)
+    if handler and not callable(handler):
+        raise wrong((_FUNCTION, "handler"), TypeError)
     if no_local and filter.startswith(b"$share/"):
         raise wrong(_NO_LOCAL)  # [MQTT-3.8.3-4]
     options = qos | (4 if no_local else 0) | (8 if retain_as_published else 0) | retain_handling << 4

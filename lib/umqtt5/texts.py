@@ -70,12 +70,17 @@ _TEXTS = {
     53: "too many messages in flight: receive_maximum=%d, the broker's %d",
     # protocol: the client's arguments
     54: "keepalive: 0..65535 s",
-    55: "receive_maximum: 1..1000, topic_alias_maximum: 0..1000 (each has a table)",
+    55: "receive_maximum: 1..1000; topic_aliases, topic_alias_maximum: 0..1000 (each has a table)",
     56: "tx_size: at least 32; rx_size: at least 64",
     57: "max_packet: 1..4294967295",
     58: "session_expiry: 0..4294967295 s",
     59: "reauth_every: 1..432000 s, with auth=",
     60: "props: property 0x%02X has an argument of its own",
+    122: "%s: a whole number",
+    123: "timeout: seconds, a number above 0",
+    124: "auth: a mechanism, made of its class: ScramSHA256(user, password)",
+    125: "%s: a function",
+    126: "a payload is str or bytes: str(21.5) for a number, json.dumps() for a dict",
     # reauth: re-authentication (4.12.1)
     61: "reauthenticate: the login was without auth=",
     62: "reauthenticate: one is running",
