@@ -127,8 +127,6 @@ def _engine(
         raise wrong(_MAX_PACKET)
     if session_expiry is not None and not 0 <= session_expiry <= 0xFFFFFFFF:
         raise wrong(_SESSION_EXPIRY)
-    if auth and (isinstance(auth, type) or not hasattr(auth, "exchange")):
-        raise wrong(_MECHANISM, TypeError)
     if password is not None and not isinstance(password, (str, bytes, bytearray)):
         raise wrong((_NOT_A_STRING, "password"), TypeError)
     if on_event and not callable(on_event):
@@ -147,6 +145,8 @@ def _engine(
     if auth:
         if password is not None:
             raise wrong(_PASSWORD)
+        if isinstance(auth, type) or not hasattr(auth, "exchange"):
+            raise wrong(_MECHANISM, TypeError)
         if user is None:
             # EMQX's rules look at the MQTT User Name, not at the mechanism's.
             user = getattr(auth, "user", None)
