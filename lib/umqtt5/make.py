@@ -188,7 +188,7 @@ def _engine(
     e.out_topic = e.out_msg = e.out_props = b""
     e.out_flags = e.out_pid = 0
     e.out_alias = -1
-    # Whose PUBLISH stands in tx, whole but for the payload, and may be sent again with another (driver.repeat()):
+    # Whose PUBLISH stands in tx, whole but for the payload, and may be sent again with another (quick.push()):
     # its topic (bytes) where it has no properties, or its Publisher. None: it does not, or something waits to go
     # out, or the connection is not UP: a publish that finds itself here has nothing else to check.
     e.prepared = None
@@ -207,7 +207,7 @@ def _engine(
     e.timeout = int(timeout * 1000)  # ms
     e.keepalive = 0  # s
     e.state = _CLOSED
-    e.driver = e.turn = None  # the blocking one, and its pull(); nothing here uses them, see driver.py
+    e.driver = e.turn = None  # the blocking one, and its quick.pull(); nothing here uses them
     e.in_handler = False
     e.handler_raised = False  # see broke()
     # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the
