@@ -257,7 +257,7 @@ class Login(Reader):
         self.state = _UP
         if not terms.max_packet:
             self.quick = min(127, len(rx) - 2)  # with the next header
-        # What tx holds for driver.repeat(): with one byte of remaining length.
+        # What tx holds for quick.push(): with one byte of remaining length.
         self.prepared_most = min(129, len(self.tx), self.max_out)
 
     def granted(self, ident, value):

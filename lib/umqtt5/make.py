@@ -159,7 +159,7 @@ def _engine(
     e.out_topic = e.out_msg = e.out_props = b""
     e.out_flags = e.out_pid = 0
     e.out_alias = -1
-    # Whose PUBLISH stands in tx, whole but for the payload, and may be sent again with another (driver.repeat()):
+    # Whose PUBLISH stands in tx, whole but for the payload, and may be sent again with another (quick.push()):
     # its topic (bytes) where it has no properties, or its Publisher. None: it does not, or something waits to go
     # out, or the connection is not UP: a publish that finds itself here has nothing else to check.
     e.prepared = None
