@@ -22,6 +22,21 @@ def test_no_memory_for_the_poll_object():
     c.disconnect()
 
 
+def test_a_payload_that_cannot_be_encoded():
+    # A lone surrogate, under CPython: nothing has gone out, and the connection is whole.
+    net = Net()
+    c = MQTTClient("me", "host")
+    c.connect()
+    for _ in range(2):
+        c.publish(b"topic", b"first")
+        try:
+            c.publish(b"topic", "\ud800")
+        except UnicodeError:
+            pass
+        assert c.sock is not None and len(net.streams) == 1
+    c.disconnect()
+
+
 def test_no_memory_for_what_receives():
     # begin() makes several things: any of them may be the one that finds no room.
     def none(*_):

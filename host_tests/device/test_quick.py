@@ -176,6 +176,100 @@ def test_a_handler_that_raises_while_an_answer_is_awaited():
     assert not any(c._engine.session.state) and c._engine.quota == c._engine.session.size
 
 
+def test_a_handler_publishes_while_the_last_words_are_read():
+    # push() is still in its turn then: the handler gets the stream's error, which it may expect, not the generator's.
+    for own in (False, True):
+        c, stream = up()
+        told = []
+
+        def handler(topic, msg):
+            for _ in range(2):
+                told.append(type(raises(Exception, publish, b"its own")))  # noqa: B023
+
+        def plain(msg):
+            c.publish(TOPIC, msg)  # noqa: B023
+
+        publish = c.publisher(TOPIC).publish if own else plain
+        c.set_callback(handler)
+        publish(b"first")
+        stream.says = b"\x31\5\0\1t\0m"
+        stream.ctrl_c = True
+        raises(KeyboardInterrupt, publish, b"payload")
+        assert c.sock is None and ValueError not in told, told
+
+
+def test_on_wait_that_reads():
+    # It finds the answer, or a message behind it: a refusal is raised all the same, and the slot is free again.
+    for said, message in ((b"\x87", b""), (b"", b"\x31\5\0\1t\0m")):
+        c, stream = up(receive_maximum=1)
+        c.publish(TOPIC, b"first", False, 1, None, False)
+        stream.says = b"\x40\2\0\1"
+        c.check_msg()
+        c._sleep(1, 0)  # as after any other wait
+
+        def on_wait():
+            if stream.says:  # noqa: B023
+                c.check_msg()  # noqa: B023
+                stream.says = message  # noqa: B023
+
+        c.on_wait = on_wait
+        stream.says = bytes((0x40, 2 + len(said), 0, 2)) + said
+        if said:
+            assert raises(Refused, c.publish, TOPIC, b"payload", False, 1).reason == 0x87
+        else:
+            c.publish(TOPIC, b"payload", False, 1)
+        s = c._engine.session
+        assert not any(s.state) and not any(s.waited)
+
+
+class Table:
+    """In the place of Session.state: Ctrl-C comes when a slot is taken."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        return 0
+
+    def __setitem__(self, i, value):
+        if value:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_on_the_way_into_the_table():
+    # Else one that nobody answers would count as in flight for ever: with Receive Maximum 1 none could follow.
+    c, _ = up(receive_maximum=1)
+    s = c._engine.session
+    kept = s.state
+    c.disconnect()
+    s.state = Table(len(kept))
+    c.connect()
+    c._engine.prepared = TOPIC
+    c._engine.prepared_flags = 2
+    raises(KeyboardInterrupt, c.publish, TOPIC, b"payload", False, 1)
+    s.state = kept
+    c.connect()
+    assert not s.sending
+    c.publish(TOPIC, b"payload", False, 1, None, False)
+
+
+def test_ctrl_c_behind_the_first_look():
+    # PUBREC has come, so the slot is in the table of those that are waited for.
+    def ctrl_c(i):
+        raise KeyboardInterrupt
+
+    c, stream = up()
+    c._finish = ctrl_c
+    stream.says = b"\x50\2\0\1"
+    raises(KeyboardInterrupt, c.publish, TOPIC, b"payload", False, 2)
+    stream.says = b"\x70\2\0\1"
+    c.check_msg()
+    assert c.sock is not None and not any(c._engine.session.state) and not any(c._engine.session.waited)
+
+
 def test_a_store_hears_of_each_answer():
     # Else it would send everything again after each reboot.
     flash = Flash()

@@ -209,18 +209,23 @@ class Driver:
         try:
             # Before the first read: it cannot be there yet. And without a clock.
             if self.on_wait or self._events != _POLLIN:
+                self._engine.session.waited[i] = 1  # on_wait() may read
                 self._sleep(_POLLIN, _SLICE)
             else:
                 self._poll.ipoll(_SLICE)
         except:  # a name would put the frame on the heap
             self._abort()
             raise
-        if self.sock is not None:
-            self._engine.turn(i)
-        if self._engine.session.state[i]:  # else: acknowledged, as nearly always
-            self._engine.session.waited[i] = 1
-            self._doing = "PUBACK" if self._engine.session.flags[i] & 2 else "PUBREC or PUBCOMP"
-            self._finish(i)
+        try:
+            if self.sock is not None:
+                self._engine.turn(i)
+            if self._engine.session.state[i]:  # else: acknowledged, as nearly always
+                self._engine.session.waited[i] = 1
+                self._doing = "PUBACK" if self._engine.session.flags[i] & 2 else "PUBREC or PUBCOMP"
+                self._finish(i)
+        except:
+            self._engine.session.release(i)  # nobody waits any more
+            raise
 
     def _finish(self, i):
         """Write, and wait until `_until` for the answer to slot i: its reason code. Refused where it is >= 0x80."""

@@ -47,7 +47,7 @@ def pull(e, read, clock, ahead=-1, more=-1):
     reasons = s.reason
     slots = len(state)
     ack = -1 if s.store else 0x40  # PUBACK; a store must know of each
-    m = slot = None
+    m = None
     try:
         op = None  # in here, or CPython regards its jump back to the `yield` as outside
         while True:
@@ -139,8 +139,6 @@ def pull(e, read, clock, ahead=-1, more=-1):
     except GeneratorExit:  # CPython's way to end one that nobody asks any more
         raise
     except:  # around the yield too: Ctrl-C comes between two turns as well
-        if slot is not None:
-            s.release(slot)  # nobody waits any more
         e.broke()
         e.driver._abort()
         e.driver._listen(ahead, more)
@@ -176,7 +174,7 @@ def push(e, write, clock):
                     continue
                 try:
                     msg = msg.encode()
-                except MemoryError:
+                except Exception:  # no memory; or, CPython's, a lone surrogate
                     continue
             at = e.prepared_at
             n = at + size(msg)
@@ -195,9 +193,9 @@ def push(e, write, clock):
                 s.last = pids[i] = pid
                 s.sending = sending + 1
                 msgs[i] = msg
-                topics[i] = e.prepared
                 flags[i] = header | _CHARGED
                 state[i] = header >> 1  # PUBACK at QoS 1, PUBREC at QoS 2
+                topics[i] = e.prepared  # last: see Session.forget_connection()
                 # Behind the topic, which has less than 256 bytes (prepared_most).
                 to = tx[3] + 4
                 tx[to] = pid >> 8
@@ -216,6 +214,9 @@ def push(e, write, clock):
     except GeneratorExit:  # as in pull()
         raise
     except:
+        # A handler may publish while the last words are read, and this one still runs.
+        e.prepared = None
+        e.prepared_most = 0
         e.driver._last_words()
         raise
 
