@@ -38,14 +38,14 @@ class Stream:
         self.says = says
         self.took = []
         self.closed = False
-        self.ctrl_c = False
+        self.error = None  # what write() raises
         self.takes = []  # of the next writes: so many bytes, None for none
 
     def write(self, buf, at, n=None):
         if n is None:
             at, n = 0, at
-        if self.ctrl_c:
-            raise KeyboardInterrupt
+        if self.error:
+            raise self.error
         if self.takes:
             most = self.takes.pop(0)
             n = None if most is None else min(n, most)

@@ -86,7 +86,7 @@ def test_ctrl_c_while_our_disconnect_goes_out():
     c = MQTTClient("me", "host")
     c.connect()
     net.streams[0].says = b"\0\0"
-    net.streams[0].ctrl_c = True
+    net.streams[0].error = KeyboardInterrupt()
     raises(KeyboardInterrupt, c.check_msg)
     assert c.sock is None and net.streams[0].closed
     raises(OSError, c.check_msg)

@@ -115,7 +115,15 @@ def test_will(broker_host, plain_port):
 
 def test_arguments_of_a_wrong_kind():
     """Named when the client is made, not by the first packet that they do not fit into."""
-    whole = ("keepalive", "tx_size", "rx_size", "receive_maximum", "topic_aliases", "topic_alias_maximum", "max_packet")
+    whole = (
+        "keepalive",
+        "tx_size",
+        "rx_size",
+        "receive_maximum",
+        "topic_aliases",
+        "topic_alias_maximum",
+        "max_packet",
+    )
     for name in whole + ("session_expiry",):
         for wrong in ("60", 60.5, [60]):
             says(TypeError, [name], MQTTClient, "me", "host", **{name: wrong})

@@ -74,7 +74,7 @@ def test_a_stream_that_takes_no_more():
 def test_a_stream_that_fails():
     c, stream = up()
     c.publish(TOPIC, b"first")
-    stream.ctrl_c = True
+    stream.error = KeyboardInterrupt()
     raises(KeyboardInterrupt, c.publish, TOPIC, b"payload")
     assert c.sock is None and stream.closed
     c.connect()
@@ -193,9 +193,22 @@ def test_a_handler_publishes_while_the_last_words_are_read():
         c.set_callback(handler)
         publish(b"first")
         stream.says = b"\x31\5\0\1t\0m"
-        stream.ctrl_c = True
-        raises(KeyboardInterrupt, publish, b"payload")
-        assert c.sock is None and ValueError not in told, told
+        stream.error = OSError(104)
+        raises(OSError, publish, b"payload")
+        assert c.sock is None and told == [OSError] * 2, told
+
+
+def test_ctrl_c_in_a_write_is_the_end():
+    # No last words are read: a handler that publishes would put its packet behind half of another.
+    for long in (True, False):
+        c, stream = up()
+        c.set_callback(lambda topic, msg: c.publish(TOPIC, b"its own"))  # noqa: B023
+        c.publish(TOPIC, b"first")
+        stream.took.clear()
+        stream.says = b"\x31\5\0\1t\0m"
+        stream.error = KeyboardInterrupt()
+        raises(KeyboardInterrupt, c.publish, TOPIC, bytes(200) if long else b"payload")
+        assert c.sock is None and stream.says and not stream.took
 
 
 def test_on_wait_that_reads():

@@ -190,7 +190,7 @@ class Client:
     def _flush(self, deadline):
         self._wire.flush()
 
-    def _last_words(self):
+    def _abort(self):
         """As the driver's: the connection is closed."""
         self._engine.closed()
 

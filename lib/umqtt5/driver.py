@@ -29,8 +29,11 @@ def write_out(e):
         if n:  # in here: after a Ctrl-C in write() the same bytes would go out again
             e.wrote(n, ticks_ms())
             return True
-    except:  # a name would put the frame on the heap
+    except OSError:
         e.driver._last_words()
+        raise
+    except:  # a name would put the frame on the heap
+        e.driver._abort()
         raise
     e.midway = True  # TLS may hold the bytes: only the same may follow
     return False
@@ -174,7 +177,7 @@ class Driver:
                 self._wait_or_abort(_POLLOUT, deadline)
 
     def _last_words(self):
-        """A write failed. The broker may have said why before it closed, and that is the better error."""
+        """The stream has failed at a write. The broker may have said why before it closed: that is the better error."""
         try:
             from .ending import last_words
 

@@ -213,11 +213,14 @@ def push(e, write, clock):
                 e.last_tx = clock()
     except GeneratorExit:  # as in pull()
         raise
-    except:
+    except OSError:
         # A handler may publish while the last words are read, and this one still runs.
         e.prepared = None
         e.prepared_most = 0
         e.driver._last_words()
+        raise
+    except:  # Ctrl-C: the stream is whole, but who knows how much of the packet is out
+        e.driver._abort()
         raise
 
 
