@@ -177,7 +177,7 @@ class Driver:
                 self._wait_or_abort(_POLLOUT, deadline)
 
     def _last_words(self):
-        """The stream has failed at a write. The broker may have said why before it closed: that is the better error."""
+        """A write has failed. The broker may have said why before it closed, and that is the better error."""
         try:
             from .ending import last_words
 
