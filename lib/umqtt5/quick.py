@@ -25,7 +25,7 @@ _bytes = bytes
 def pull(e, read, clock, ahead=-1, more=-1):
     """A generator: each send(slot) reads what the engine needs, and deals with it: one packet at most. It yields the
     first byte of a PUBLISH dealt with, 0 after anything else, None where nothing more has come (and at first), False
-    where the stream has ended. slot: whose answer somebody waits for who is not in the table yet, or None.
+    where the stream has ended. slot: somebody waits for its answer, and Session.waited does not say so yet; or None.
 
     read(buf, n): the stream's readinto(). clock(): ticks, ms. ahead, more: the two bytes of the next header, -1 where
     they have not been read yet.
