@@ -294,8 +294,8 @@ def test_a_black_hole_is_found(client, way, broker):
 @pytest.mark.parametrize("client", CLIENTS)
 def test_nothing_leaks(client, broker, passwords):
     """500 connections later: no more heap than after ten, and no descriptor more. What the last connection but one
-    had may not be gone yet: two blocks of 32 bytes, and a generator of quick.py's (300) where its address lies about in
-    a register, since MicroPython's collector takes that for a reference. A block for each connection would be 15 KB."""
+    had may not be gone yet: two blocks of 32 bytes; and a generator of quick.py's (300) where its address still lies
+    in a register, since MicroPython's collector takes that for a reference. A block a connection would be 15 KB."""
     login = {"user": "device2", "password": passwords["device2"]}
     with Run(client, "reconnects", broker.port, count=500, **login) as run:
         line = run.until("late", 60)

@@ -151,13 +151,21 @@ class Driver:
     def _room(self):
         """Wait while the broker's Receive Maximum, or our table, is used up."""
         e = self._engine
+        op = 0
+        if e.in_handler:
+            return
+        if self.sock is not None and not (e.quota or e.left or e.pending):
+            op = e.turn(None)
+            if op == 0 and e.quota:
+                return  # as nearly always when pipelining
         self._doing = "waiting for room in flight"
-        while not e.in_handler and e.state == _UP:
-            if self._receive(self._until) is None:
+        while e.state == _UP:
+            if op is None:
                 if self._until is None:
                     self._until = self._deadline()
                 self._wait_or_abort(_POLLIN, self._until)
-            elif e.may_publish():
+            op = self._receive(self._until)
+            if op is not None and e.may_publish():
                 # Not to read on for more room, though pipelining would take a sixth less time then: such bursts of
                 # publishes mosquitto 2.0.11 passes on out of order, to a subscriber whose Receive Maximum is used up.
                 return

@@ -108,8 +108,11 @@ def pull(e, read, clock, ahead=-1, more=-1):
                             e.answer_props = b""
                         s.sending -= 1
                         topics[i] = msgs[i] = props[i] = None
-                        reasons[i] = 0 if n == 2 else 0x10
-                        state[i] = _DONE if waited[i] else _FREE
+                        if waited[i]:
+                            reasons[i] = 0 if n == 2 else 0x10
+                            state[i] = _DONE
+                        else:
+                            state[i] = _FREE
                         op = 0
                         continue
                 if slot is not None:
@@ -161,6 +164,7 @@ def push(e, write, clock):
     msgs = s.msg
     flags = s.flags
     slots = len(state)
+    most = s.size
     size = len  # for speed, as above
     kind = type
     plain = bytes
@@ -186,7 +190,7 @@ def push(e, write, clock):
                 i = pid % slots
                 sending = s.sending
                 quota = e.quota
-                if state[i] or sending >= s.size or not quota:
+                if state[i] or sending >= most or not quota:
                     i = None
                     continue
                 e.quota = quota - 1

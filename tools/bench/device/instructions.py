@@ -40,6 +40,12 @@ def main():
     elif what == "publish QoS 1, in turn":
         for _ in range(n):
             publish(TOPICS[0], MESSAGE, False, 1)
+    elif what == "publish QoS 1, pipelined":
+        for _ in range(n):
+            publish(TOPICS[0], MESSAGE, False, 1, None, False)
+        session = client._engine.session
+        while session.sending:
+            client._turn(None)
     else:
         wait_msg = client.wait_msg
         for _ in range(n):
