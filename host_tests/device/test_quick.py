@@ -283,6 +283,27 @@ def test_ctrl_c_behind_the_first_look():
     assert c.sock is not None and not any(c._engine.session.state) and not any(c._engine.session.waited)
 
 
+def test_room_beside_what_a_resumed_session_has_left():
+    # A PUBREL that is sent again takes a place in the table and nothing of the broker's Receive Maximum.
+    net = Net()
+    c = MQTTClient("me", "host", timeout=0.2, receive_maximum=2)
+    c.connect()
+    net.streams[0].says = b"\x50\2\0\1"
+    c.publish(TOPIC, b"first", False, 2, None, False)
+    c.check_msg()
+    c._close()
+    net.connack = b"\x20\6\1\0\3\x21\0\x09"
+    c.connect(False)
+    stream = net.streams[1]
+    c.publish(TOPIC, b"second", False, 1, None, False)
+    stream.took.clear()
+    c._engine.pinged = driver_module.ticks_ms()
+    stream.says = b"\xd0\0\x70\2\0\1"  # room comes with the PUBCOMP only
+    c.publish(TOPIC, b"third", False, 1, None, False)
+    assert [p[-5:] for p in stream.took] == [b"third"] and c._engine.session.sending == 2
+    assert raises(OSError, c.publish, TOPIC, b"fourth", False, 1, None, False).errno == 110
+
+
 def test_a_store_hears_of_each_answer():
     # Else it would send everything again after each reboot.
     flash = Flash()
