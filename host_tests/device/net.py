@@ -39,6 +39,7 @@ class Stream:
         self.took = []
         self.closed = False
         self.error = None  # what write() raises
+        self.ended = False  # behind `says`
         self.takes = []  # of the next writes: so many bytes, None for none
 
     def write(self, buf, at, n=None):
@@ -57,7 +58,7 @@ class Stream:
         n = min(n, len(self.says))
         buf[:n] = self.says[:n]
         self.says = self.says[n:]
-        return n or None
+        return n or (0 if self.ended else None)
 
     def close(self):
         self.closed = True

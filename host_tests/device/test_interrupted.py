@@ -209,3 +209,17 @@ def test_ctrl_c_at_the_end_of_a_reauthentication():
 
 def stands(e, name):
     return name in e.__dict__
+
+
+def test_the_step_in_which_the_broker_closed():
+    # Not one that has been over for hours.
+    for wait in ("check_msg", "wait_msg"):
+        net = Net()
+        c = MQTTClient("me", "host")
+        c.connect()
+        net.streams[0].says = b"\x90\4\0\1\0\1\x40\2\0\2"
+        c.subscribe(b"topic", 1)
+        c.publish(b"topic", b"payload", False, 1)
+        net.streams[0].ended = True
+        error = raises(OSError, getattr(c, wait))
+        assert "closed by the broker; waiting for a message" in str(error), error

@@ -14,6 +14,7 @@ from .protocol import Engine
 from .quick import readdress
 
 _POLLIN = const(1)  # as in driver.py
+_WAITING = const("waiting for a message")
 
 # Texts of errors: see texts.py.
 _IN_HANDLER = const(102)
@@ -199,6 +200,7 @@ class MQTTClient(Driver):
             self._outside()
         op = e.turn(None)
         while not op:
+            self._doing = _WAITING
             if e.left or e.pending:
                 self._flush(None, 1)
             if op is None:
@@ -217,6 +219,7 @@ class MQTTClient(Driver):
         e = self._engine
         if e.in_handler:
             self._outside()
+        self._doing = _WAITING
         while True:
             op = self._receive(None)
             if op is None:
