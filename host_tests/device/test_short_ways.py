@@ -142,8 +142,7 @@ def published(seed, short):
             except Exception as x:
                 out.append((type(x).__name__, x.args))
                 break
-            s = e.session
-            out.append(([s.reason[i] for i in range(len(s.state)) if s.state[i] == DONE], e.answer_props))
+            out.append((bytes(e.session.reason), e.answer_props))
         e.driver = client  # feed() has taken its place
         topic = pick(rng(4) or rng(len(OUT)), OUT)
         qos, retain = (rng(2) if rng(4) else 2, rng(6) == 0)

@@ -108,11 +108,8 @@ def pull(e, read, clock, ahead=-1, more=-1):
                             e.answer_props = b""
                         s.sending -= 1
                         topics[i] = msgs[i] = props[i] = None
-                        if waited[i]:
-                            reasons[i] = 0 if n == 2 else 0x10
-                            state[i] = _DONE
-                        else:
-                            state[i] = _FREE
+                        reasons[i] = 0 if n == 2 else 0x10
+                        state[i] = _DONE if waited[i] else _FREE
                         op = 0
                         continue
                 if slot is not None:
