@@ -12,7 +12,7 @@ TOPIC = b"house/kitchen"
 
 
 def up(**options):
-    """A client that has published to TOPIC at each QoS without waiting, and its stream."""
+    """A client that is connected, and its stream."""
     net = Net()
     c = MQTTClient("me", "host", timeout=0.2, **options)
     c.connect()
@@ -22,7 +22,7 @@ def up(**options):
 
 
 def long_way(qos, msg):
-    """What a publish that is not like the one before puts on the wire, and the packet identifier behind it."""
+    """What two publishes behind another put on the wire where each is built anew."""
     c, stream = up()
     c.publish(TOPIC, b"first", False, qos, None, False)
     c._engine.prepared = None

@@ -151,9 +151,9 @@ class Driver:
     def _room(self):
         """Wait while the broker's Receive Maximum, or our table, is used up."""
         e = self._engine
-        op = 0
         if e.in_handler:
             return
+        op = 0
         if self.sock is not None and not (e.quota or e.left or e.pending):
             op = e.turn(None)
             if op == 0 and e.quota:

@@ -13,6 +13,7 @@ from array import array
 from .codec import find, put_data, put_vbi, text
 from .errors import wrong
 from .login import Terms
+from .packets import payload
 from .session import Session
 
 # Texts of errors: see texts.py.
@@ -30,7 +31,6 @@ _WHOLE_NUMBER = const(122)
 _TIMEOUT = const(123)
 _MECHANISM = const(124)
 _FUNCTION = const(125)
-_PAYLOAD = const(126)
 
 _CLOSED = const(0)  # as in reader.py
 _SCRATCH = const(32)  # as in reader.py
@@ -54,10 +54,9 @@ def will(e, topic, msg, retain, qos, props):
     try:
         if not 0 <= qos <= 2:
             raise wrong(_QOS)
-        try:
-            msg = b"" + (msg.encode() if isinstance(msg, str) else msg)  # bytes(5) would be five zeros
-        except TypeError:
-            raise wrong(_PAYLOAD, TypeError)
+        msg = msg.encode() if isinstance(msg, str) else msg
+        payload(msg)
+        msg = b"" + msg  # a buffer may have larger items
         flags = 0x04 | qos << 3 | (0x20 if retain else 0)
         props = e.properties(props, 0)
         topic = e.topic(topic)

@@ -11,6 +11,7 @@ It must never grow beyond its bounds (but for what a store brings back), nor hol
 from micropython import const
 
 from .errors import ResourceError, wrong
+from .packets import payload
 
 # Texts of errors: see texts.py.
 _FULL = const(71)
@@ -68,7 +69,8 @@ class Outbox:
         if isinstance(msg, str):
             msg = msg.encode()
         elif type(msg) is not bytes:
-            msg = b"" + msg  # bytes(5) would be five zeros
+            payload(msg)
+            msg = b"" + msg
         n = len(topic) + len(msg) + len(props)
         if n > self.size:
             raise ResourceError((_OUTBOX_SIZE, n, self.size))

@@ -19,6 +19,7 @@ _TOPIC = const(50)
 _LARGE_PUBLISH = const(51)
 _NEEDS_TX = const(52)
 _IN_FLIGHT = const(53)
+_PAYLOAD = const(126)
 
 _ACKS = const(8)  # acknowledgements that wait to be written; while the queue is full the engine takes no packet in
 # Behind them in Packets.acks: where the first is, how many there are, and 1 where PINGREQ waits.
@@ -30,6 +31,14 @@ _PUBACK = const(1)  # as in session.py
 _PUBREC = const(2)  # as in session.py
 _NO_RESEND = const(-1)
 _CHARGED = const(0x10)  # as in resume.py
+
+
+def payload(msg):
+    """TypeError where `msg`, which is no str, is no bytes either, nor anything like them."""
+    try:
+        memoryview(msg)
+    except TypeError:
+        raise errors.wrong(_PAYLOAD, TypeError)
 
 
 class Packets:
