@@ -5,6 +5,7 @@ from rules import ack, last, names, pub, sent
 from umqtt5.errors import AuthError, ProtocolError
 from umqtt5.message import Reject
 from umqtt5.reader import CLOSED, FAILED
+from umqtt5.subscribe import Subscription, add
 from wire import publish, raises
 
 
@@ -83,6 +84,22 @@ def test_held_everything_waits_and_goes_out_in_its_order():
     assert [p.qos for p in out] == [0, 1, 2] * 4
     assert [p.pid for p in found[1:-1] if p.name != "PUBLISH"] == list(range(1, 13))
     assert w.e.session.find(out[1].pid, 1) >= 0  # it waits for PUBACK
+
+
+def test_held_where_a_message_is_like_the_one_before():
+    w = up()
+    w.e.receiving()
+    add(w.e.session, Subscription(0, b"t", lambda m: None, 2, b""))
+    for pid in (1, 2):
+        w.feed(publish(b"t", b"m", 1, pid))
+    assert w.e.message.like
+    begin(w, b"one")
+    sent(w)
+    for pid in (3, 4):
+        w.feed(publish(b"t", b"m", 1, pid))
+    assert sent(w) == []
+    finish(w)
+    assert [p.pid for p in sent(w) if p.name == "PUBACK"] == [3, 4]
 
 
 def test_no_more_is_held_than_the_server_may_send():

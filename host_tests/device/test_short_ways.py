@@ -1,13 +1,14 @@
 # The short ways of a message that looks like the one before, and of a publish that does: whatever comes, or is
 # published, the outcome is that of the long way.
 # runs under CPython too
+from umqtt5.errors import ProtocolError
 from umqtt5.message import Reject
 from umqtt5.publisher import Publisher
 from umqtt5.quick import push, readdress
 from umqtt5.reader import FAILED, UP
 from umqtt5.session import DONE
 from umqtt5.subscribe import Subscription, add
-from wire import Stream, Wire, packet, publish
+from wire import Stream, Wire, packet, publish, raises
 
 TOPICS = (b"house/kitchen", b"house/cellar", b"house/kitche", b"house/+", b"ho")
 OUT = (b"house/kitchen", b"house/cellar", b"house/attic", b"ho", b"house/+")
@@ -104,6 +105,44 @@ def test_a_message_like_the_last_one():
         assert ours == received(seed, False), (seed, ours, received(seed, False))
         taken += len(ours[0])
     assert taken > 9000, taken
+
+
+def cut_short(qos, n, short):
+    """What comes of the first n bytes of a message, where the end of the one before it still lies in rx."""
+    w = Wire().up()
+    out = []
+    w.e.receiving()
+    add(w.e.session, Subscription(1, b"t", lambda m: out.append((m.topic, m.payload)), 2, b""))
+    w.e.session.top_id = 1
+    whole = publish(b"t", b"m", qos, 1, 0, b"\x0b\x01")
+    w.feed(whole)
+    w.feed(whole)
+    if not short:
+        w.e.session.usual = None
+    try:
+        w.feed(bytes((whole[0], n - 2)) + whole[2:n])
+    except Exception as e:
+        out.append((type(e).__name__, e.args))
+    return out, w.sent
+
+
+def test_a_message_cut_short():
+    for qos in (0, 1):
+        for n in range(2, 14):
+            assert cut_short(qos, n, True) == cut_short(qos, n, False), (qos, n)
+
+
+def test_one_more_than_receive_maximum():
+    # Those whose handler raised are owed an answer until the connection ends (4.9).
+    w = Wire(receive_maximum=2).up()
+    w.e.receiving()
+    add(w.e.session, Subscription(0, b"t", lambda m: None, 2, b""))
+    message = publish(b"t", b"m", 1)
+    w.feed(message)
+    w.feed(message)
+    assert w.e.message.like
+    w.e.owed = 2
+    assert raises(ProtocolError, w.feed, message).reason == 0x93
 
 
 def answers(rng, s):
@@ -248,7 +287,7 @@ def test_wherever_the_stream_is_cut():
         for more in (1, len(data)):  # and then a byte at a time, or all the rest
             w = Wire(rx_size=256).up()
             w.e.pinging = True
-            stream = Stream(w.e, lambda: 0)
+            stream = Stream(w.e, lambda: 0, w.sent)
             stream.view = memoryview(data)[:cut]
             at = cut
             while True:
@@ -289,7 +328,7 @@ def test_handlers_that_raise_lose_nothing():
         w.e.receiving()
         w.e.callback = handler
         w.e.pinged = 0
-        stream = Stream(w.e, lambda: 0)
+        stream = Stream(w.e, lambda: 0, w.sent)
         stream.view = memoryview(data)[:cut]
         rest = memoryview(data)[cut:]
         while True:
@@ -312,7 +351,7 @@ def test_handlers_that_raise_lose_nothing():
 def test_ctrl_c_between_two_turns():
     # It ends the connection, as inside a turn; it must not leave a generator that has ended.
     w = Wire().up()
-    stream = Stream(w.e, lambda: 0)
+    stream = Stream(w.e, lambda: 0, w.sent)
     stream.view = memoryview(publish(TOPICS[0], b"1", 0))
     assert next(stream.turns) == 0x30
     try:

@@ -6,10 +6,13 @@ from umqtt5.session import DONE
 
 
 class Stream:
-    """What pull() reads from, and its driver: `view` is what has come and is not read."""
+    """What pull() reads from and writes to, and its driver: `view` is what has come and is not read."""
 
-    def __init__(self, engine, clock):
+    _together = 1
+
+    def __init__(self, engine, clock, sent):
         self.view = b""
+        self.sent = sent
         self.engine = engine
         self.clock = clock
         engine.driver = self
@@ -21,7 +24,7 @@ class Stream:
     def _listen(self, *ahead):
         from umqtt5.quick import pull  # not above: a test sees that the asyncio client does without
 
-        self.turns = pull(self.engine, self.readinto, self.clock, *ahead)
+        self.turns = pull(self.engine, self.readinto, self.write, self.clock, *ahead)
         next(self.turns)
 
     def readinto(self, buf, n):
@@ -29,6 +32,10 @@ class Stream:
         buf[:n] = self.view[:n]
         self.view = self.view[n:]
         return n or None
+
+    def write(self, buf, n):
+        self.sent.append(bytes(buf[:n]))
+        return n
 
 
 class Wire:
@@ -66,7 +73,7 @@ class Wire:
         e = self.e
         if self.chunk is None:
             if e.state != UP or not isinstance(e.driver, Stream):
-                Stream(e, lambda: self.now)
+                Stream(e, lambda: self.now, self.sent)
             e.driver.view = memoryview(data)
             op = 0
             while op is not None or len(e.driver.view):

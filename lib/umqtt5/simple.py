@@ -9,7 +9,7 @@ from time import ticks_ms
 
 import umqtt5.errors as errors
 
-from .driver import Driver, write_out
+from .driver import Driver
 from .protocol import Engine
 from .quick import readdress
 
@@ -206,8 +206,6 @@ class MQTTClient(Driver):
             if op is None:
                 self._wait_or_abort(_POLLIN, None)
             op = self._receive(None)
-        if e.left and self._together:  # as nearly always: the next acknowledgement of some
-            write_out(e)
         if e.left or e.pending:
             self._flush(None, 1)
         return op
