@@ -7,8 +7,9 @@ from tools import frames, mpy
 
 HOT = {
     "driver": (
-        "write_out",
+        "_write",
         "Driver._room",
+        "Driver._look",
         "Driver._answer",
         "Driver._finish",
         "Driver._wait_or_abort",
