@@ -4,7 +4,9 @@ from micropython import heap_lock, heap_unlock
 import umqtt5.driver as driver_module
 from flash import Flash
 from net import Net
-from umqtt5 import MQTTClient, Refused
+from umqtt5 import Disconnected, MQTTClient, Refused
+from umqtt5.retry import Backoff
+from umqtt5.robust import MQTTClient as Robust
 from umqtt5.store import Store
 from wire import raises
 
@@ -211,6 +213,104 @@ def test_ctrl_c_in_a_write_is_the_end():
         assert c.sock is None and stream.says and not stream.took
 
 
+def message(pid):
+    return b"\x32\7\0\1t" + bytes((pid >> 8, pid & 255)) + b"\0m"
+
+
+def puback(pid):
+    return b"\x40\2" + bytes((pid >> 8, pid & 255))
+
+
+def taker(handler=lambda message: None, **options):
+    """A client whose next message at QoS 1 is like the one before, and its stream."""
+    c, stream = up(**options)
+    c.on("t", handler)
+    for pid in (1, 2):
+        stream.says = message(pid)
+        c.wait_msg()
+    assert c._engine.message.like
+    assert stream.took == [puback(1), puback(2)]
+    stream.took.clear()
+    return c, stream
+
+
+def test_a_stream_that_takes_a_part_of_a_puback():
+    for first in (1, 2, 3, None):
+        c, stream = taker()
+        stream.takes = [first, None, 1, None]
+        stream.says = message(258) + message(515)
+        c.wait_msg()
+        c.wait_msg()
+        assert b"".join(stream.took) == puback(258) + puback(515), (first, stream.took)
+        assert not c._engine.left and not c._engine.midway and c._engine.out is c._engine.tx
+        c.disconnect()
+        assert stream.took[-1] == b"\xe0\0"
+
+
+def test_a_stream_that_takes_no_more_of_a_puback():
+    for first in (2, None):
+        c, stream = taker()
+        stream.takes = [first] + [None] * 100000
+        stream.says = message(258)
+        assert raises(OSError, c.wait_msg).errno == 110
+        assert c.sock is None and len(stream.took) == (1 if first else 0), "no DISCONNECT behind half a packet"
+        assert c._engine.midway, "TLS may hold what it did not take"
+
+
+def test_no_puback_while_the_last_words_are_read():
+    def fails(*_):
+        stream.says = message(515) + message(516)
+        raise OSError(104)
+
+    c, stream = taker()
+    stream.says = message(258)
+    stream.takes = [2]
+    stream.write = fails  # the driver's; pull() has the other one
+    raises(OSError, c.wait_msg)
+    assert not stream.says and stream.took == [puback(258)[:2]], "nothing behind half a packet"
+
+
+def test_a_puback_that_fails():
+    # What the broker said before it closed is the better error.
+    for said, error in ((b"", OSError), (b"\xe0\2\x8e\0", Disconnected)):
+        c, stream = taker()
+        stream.error = OSError(104)
+        stream.says = message(258) + said
+        assert type(raises(OSError, c.wait_msg)) is error
+        assert c.sock is None and not stream.took
+    c, stream = taker()
+    stream.error = KeyboardInterrupt()
+    stream.says = message(258)
+    stream.write = lambda *_: stream.took.append("DISCONNECT")  # the driver's; pull() has the other one
+    raises(KeyboardInterrupt, c.wait_msg)
+    assert c.sock is None and not stream.took, "who knows how much of it is out"
+
+
+def test_a_puback_behind_what_its_handler_did():
+    def handler(message):
+        if act:
+            act()
+
+    act = None
+    c, stream = taker(handler)
+    act = lambda: c.publish(TOPIC, b"x")  # noqa: E731
+    stream.says = message(258)
+    c.wait_msg()
+    assert len(stream.took) == 2 and stream.took[1] == puback(258)
+    act = lambda: c.disconnect()  # noqa: E731
+    stream.says = message(259)
+    c.wait_msg()
+    assert stream.took[2:] == [b"\xe0\0"], "nothing follows DISCONNECT"
+
+
+def test_when_a_puback_was_written():
+    c, stream = taker(keepalive=60)
+    c._engine.last_tx = None
+    stream.says = message(258)
+    c.wait_msg()
+    assert c._engine.last_tx is not None
+
+
 def test_on_wait_that_reads():
     # It finds the answer, or a message behind it: a refusal is raised all the same, and the slot is free again.
     for said, message in ((b"\x87", b""), (b"", b"\x31\5\0\1t\0m")):
@@ -317,3 +417,28 @@ def test_a_store_hears_of_each_answer():
     flash.reboot()
     store = Store("s")
     assert [slot[2] for slot in store._slots.values()] == [b"not answered"]
+
+
+def test_robust_sends_a_message_once():
+    # Whose write failed has its slot, and is sent again by itself; whose turn had not come is published then.
+    for fails in ("write", "long write", "room"):
+        for qos in (1, 2):
+            net = Net()
+            c = Robust("me", "host", timeout=0.2, receive_maximum=2, backoff=Backoff(0, 0, 0, 0))
+            c.connect()
+            net.connack = b"\x20\3\1\0\0"  # session present
+            stream = net.streams[0]
+            c.publish(TOPIC, b"first", False, qos, None, False)
+            if fails == "room":
+                c.publish(TOPIC, b"second", False, qos, None, False)
+                stream.ended = True
+                net.connack += b"\x40\2\0\1" if qos == 1 else b"\x50\2\0\1\x70\2\0\1"
+            else:
+                stream.error = OSError(104)
+            if fails == "long write":
+                c._engine.prepared = None
+            c.publish(TOPIC, b"payload", False, qos, None, False)
+            again = b"".join(net.streams[1].took)
+            assert len(net.streams) == 2 and again.count(b"payload") == 1, (fails, qos, net.streams[1].took)
+            assert again.count(b"first") == 1 and again.count(b"second") == (1 if fails == "room" else 0)
+            assert c._engine.session.sending == 2 and not any(c._engine.session.waited)

@@ -127,42 +127,27 @@ class MQTTClient(Simple):
 
         With an outbox, and no connection: the message waits there, and publish() returns; ResourceError where the
         outbox is full and says so."""
-        e = self._engine
-        flags = qos << 1 | (1 if retain else 0)
+        s = self._engine.session
         while True:
-            i = -1
             try:
-                if self._outbox is not None and self._put(topic, msg, flags, props):
+                if self._outbox is not None and self._put(topic, msg, qos << 1 | (1 if retain else 0), props):
                     return
                 if self.sock is None:
                     raise OSError(ENOTCONN, "not connected")
-                if e.left or e.next():
-                    self._flush(None)
-                if e.held:
-                    self._unheld()
-                if qos:
-                    self._until = self._deadline()
-                    if not e.may_publish():
-                        self._room()
-                e.out_topic = topic
-                e.out_msg = msg
-                e.out_props = props
-                e.out_flags = flags
-                i = e.publish()
-                if i < 0 or e.in_handler or not wait:
-                    if i >= 0:
-                        e.session.release(i)
-                    self._flush(None)
-                    return
+                super().publish(topic, msg, retain, qos, props, False)
             except _ENDED as x:
+                sent = qos and s.waited[s.last % len(s.state)]  # else it has no slot yet
                 self._lost(x)
                 if self._outbox is None:
                     self.reconnect()
-                if i >= 0:
+                if sent:
                     return  # it is in flight: sent again by itself
                 continue
-            self._doing = "PUBACK" if qos == 1 else "PUBREC or PUBCOMP"
-            self._finish(i)
+            if qos and wait and not self._engine.in_handler:
+                i = s.last % len(s.state)
+                s.waited[i] = 1
+                self._doing = "PUBACK" if qos == 1 else "PUBREC or PUBCOMP"
+                self._finish(i)
             return
 
     def reauthenticate(self, auth=None):
