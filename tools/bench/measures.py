@@ -47,7 +47,9 @@ def speed(lib, broker):
     """{what: {"rates": {who: messages a second}, "to umqtt", "to bare": {who: ratio of rates}}}."""
     told = {"host": broker.host, "port": broker.plain_port, "pid": broker.pid, "rounds": _SPEED_ROUNDS}
     made = {}
-    for what, rounds in running.run_json("speed", lib, told).items():
+    with running.apart(broker):
+        found = running.run_json("speed", lib, told)
+    for what, rounds in found.items():
         names = ("ours", "umqtt.simple", "bare", "ours, publisher()")[: len(rounds[0])]
         columns = {name: column for name, column in zip(names, zip(*rounds, strict=True), strict=True) if all(column)}
         made[what] = one = {"rates": {}, "to umqtt": {}, "to bare": {}}

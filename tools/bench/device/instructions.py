@@ -10,8 +10,12 @@ MESSAGE = b'{"t": 21.5, "h": 48, "n": 123}'
 told = json.loads(sys.stdin.read())
 what, ours, n = told["what"], told["ours"], told["n"]
 
-if ours:
+if ours and what.endswith(" by robust"):
+    from umqtt5.robust import MQTTClient
+elif ours:
     from umqtt5 import MQTTClient
+elif what.endswith(" by robust"):
+    from umqtt.robust import MQTTClient
 else:
     from umqtt.simple import MQTTClient
 client = MQTTClient("counted", "127.0.0.1", told["port"])
@@ -26,7 +30,7 @@ if ours and what.startswith("receive"):
 
 def main():
     publish = client.publish
-    if what == "publish QoS 0":
+    if what in ("publish QoS 0", "publish QoS 0 by robust"):
         for _ in range(n):
             publish(TOPICS[0], MESSAGE)
     elif what == "publisher() QoS 0":
@@ -37,10 +41,7 @@ def main():
         for _ in range(n // 2):
             publish(TOPICS[0], MESSAGE)
             publish(TOPICS[1], MESSAGE)
-    elif what == "publish QoS 1, in turn":
-        for _ in range(n):
-            publish(TOPICS[0], MESSAGE, False, 1)
-    elif what == "publish QoS 1, pipelined":
+    elif what.startswith("publish QoS 1, pipelined"):
         for _ in range(n):
             publish(TOPICS[0], MESSAGE, False, 1, None, False)
         session = client._engine.session
