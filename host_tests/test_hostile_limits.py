@@ -6,9 +6,12 @@ publishes. The client runs in MicroPython, without authentication, where it matt
 
 import pytest
 from harness import wire
+from harness.aio import AioBoard
 from harness.attack import attack, gave_up, survived
 from harness.cases import login, say
 from harness.logins import receive_connect
+from harness.remote import Board
+from harness.scripts import Server
 from harness.wire import ack, publish, string
 
 ECONNRESET, ETIMEDOUT = 104, 110
@@ -112,6 +115,41 @@ def test_keep_alive_is_kept(keepalive, pairs):
     assert outcome.first.error is None
     assert 3 <= len(outcome.first.all(wire.PINGREQ)) <= 5
     survived(outcome)
+
+
+FLOOD = """
+global count
+count = 0
+def take(topic, msg):
+    global count
+    count += 1
+    time.sleep_ms(3)
+c.set_callback(take)
+"""
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_keep_alive_while_messages_come_without_a_pause(kind):
+    """A device that is slower than its messages: it sends something all the same [MQTT-3.1.2-20], and the answer may
+    stand behind all of them."""
+
+    def script(conn):
+        conn.send(publish("t", b"m") * 1200)
+        conn.serve()
+
+    options = {"keepalive": 1, "timeout": 0.4}
+    with Server(login(script)) as server:
+        if kind == "blocking":
+            with Board(server.port, **options) as board:
+                board.run("c.connect()\nimport time\n" + FLOOD)
+                board.run("while count < 1200: c.wait_msg()\nc.disconnect()")
+        else:
+            with AioBoard(server.port, **options) as board:
+                board.run("import time\n" + FLOOD + "await c.connect()\nawait until(lambda: count == 1200, 9000)")
+                assert board.get("c.epoch") == 1, board.events()
+                board.run("await c.disconnect()")
+        (conn,) = server.finish()
+    assert len(conn.all(wire.PINGREQ)) >= 3
 
 
 def test_server_stops_reading():

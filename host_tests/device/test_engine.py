@@ -175,6 +175,31 @@ def test_a_missing_pingresp_ends_the_connection():
     assert "PINGRESP" in str(e) and w.e.state == FAILED and not w.e.farewell()
 
 
+def test_messages_without_a_pause():
+    # Nobody waits, and asks timer(): it pings all the same, and PINGRESP may stand behind all that has come.
+    w = Wire(keepalive=10, timeout=3).up()
+    pings = [w.now]
+
+    def take(topic, msg):
+        w.now += 100
+        if w.sent and w.sent[-1] == b"\xc0\x00":
+            pings.append(w.now)
+            w.sent.clear()
+
+    w.e.callback = take
+    w.feed(publish(b"t", b"m") * 400)
+    pings.append(w.now)
+    assert len(pings) == 1 + 4 + 1, pings
+    assert max(pings[i + 1] - pings[i] for i in range(5)) < 12_000, pings
+    assert w.e.timer(w.now) > 0, "its time began anew"
+    w.now += 3000
+    raises(OSError, w.e.timer, w.now)
+    w = Wire(keepalive=0).up()
+    w.e.callback = take
+    w.feed(publish(b"t", b"m") * 400)
+    assert w.sent == []
+
+
 def test_keepalive_0_never_pings():
     w = Wire(keepalive=0).up()
     w.now += 500_000_000

@@ -418,6 +418,8 @@ class Link(Line):
                     self._got(n)
                 if self._generous or ticks_diff(ticks_ms(), began) >= _SLICE:
                     self._generous = False
+                    e.flowing(ticks_ms())
+                    self._push()
                     await core.sleep_ms(0)
                     began = ticks_ms()
         except Exception as x:

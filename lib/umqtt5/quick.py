@@ -13,6 +13,7 @@ _FREE = const(0)  # as in session.py
 _PUBACK = const(1)  # as in session.py
 _DONE = const(6)  # as in session.py
 _CHARGED = const(0x10)  # as in resume.py
+_TURNS = const(16)  # packets without a pause, until somebody looks at the keep alive
 
 _OFTEN = const(b"\x50\x62\x70\xd0")  # PUBREC, PUBREL, PUBCOMP, PINGRESP; and every PUBLISH and PUBACK
 
@@ -39,6 +40,7 @@ def pull(e, read, write, clock, ahead=-1, more=-1):
     rx = e.rx
     i = pid = at = 0
     header = -1
+    turns = _TURNS
     s = e.session
     m = like = None
     puback = bytearray(b"\x40\2\0\0")
@@ -61,9 +63,14 @@ def pull(e, read, write, clock, ahead=-1, more=-1):
         op = None  # in here, or CPython regards its jump back to the `yield` as outside
         while True:
             slot = yield op
+            turns -= 1
+            if not turns:
+                turns = _TURNS
+                e.flowing(e.last_rx)
             if ahead < 0:
                 n = read(e.into, e.need)
                 if not n:
+                    turns = _TURNS
                     op = None if n is None else False
                     continue
                 e.last_rx = clock()

@@ -148,6 +148,16 @@ class Reader(Packets):
         self.ping(now)
         return 0
 
+    def flowing(self, now):
+        """Packets come without a pause: nobody waits, and asks timer(). We have to send something all the same
+        [MQTT-3.1.2-20], and PINGRESP stands behind them, perhaps many: its time begins anew."""
+        if self.keepalive and self.state == UP:
+            if self.pinged is not None:
+                self.pinged = now
+            ms = self.keepalive * 1000
+            if ticks_diff(now, self.last_tx) >= ms - ms // 16:
+                self.ping(now)
+
     def ping(self, now):
         """Queue PINGREQ (3.12); its answer is due within min(timeout, keepalive / 2)."""
         self.acks[_PING] = 1
