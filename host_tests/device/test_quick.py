@@ -1,6 +1,8 @@
 # quick.py's generators between the client and a stream. That their outcome is the long way's: test_short_ways.py.
 from micropython import heap_lock, heap_unlock
 
+from time import ticks_add
+
 import umqtt5.driver as driver_module
 from flash import Flash
 from net import Net
@@ -417,6 +419,26 @@ def test_a_store_hears_of_each_answer():
     flash.reboot()
     store = Store("s")
     assert [slot[2] for slot in store._slots.values()] == [b"not answered"]
+
+
+def test_a_message_is_there_each_time_it_looks():
+    # Every 5 s, and never nothing: so it never asks what it is time for. (And the ticks wrap.)
+    ticks = driver_module.ticks_ms
+    seconds = 0
+    driver_module.ticks_ms = lambda: ticks_add(0, 1000 * seconds - 30_000)
+    try:
+        c, stream = up(keepalive=60)
+        stream.says = b"\x30\5\0\1t\0m" * 40
+        pings = [0]
+        for seconds in range(5, 205, 5):
+            assert c.check_msg() == 0x30
+            if stream.took:
+                assert stream.took == [b"\xc0\0"]
+                stream.took.clear()
+                pings.append(seconds)
+        assert pings == [0, 60, 120, 180]
+    finally:
+        driver_module.ticks_ms = ticks
 
 
 def test_robust_sends_a_message_once():

@@ -13,7 +13,6 @@ _FREE = const(0)  # as in session.py
 _PUBACK = const(1)  # as in session.py
 _DONE = const(6)  # as in session.py
 _CHARGED = const(0x10)  # as in resume.py
-_TURNS = const(16)  # packets without a pause, until somebody looks at the keep alive
 
 _OFTEN = const(b"\x50\x62\x70\xd0")  # PUBREC, PUBREL, PUBCOMP, PINGRESP; and every PUBLISH and PUBACK
 
@@ -40,7 +39,7 @@ def pull(e, read, write, clock, ahead=-1, more=-1):
     rx = e.rx
     i = pid = at = 0
     header = -1
-    turns = _TURNS
+    beat = None
     s = e.session
     m = like = None
     puback = bytearray(b"\x40\2\0\0")
@@ -63,24 +62,20 @@ def pull(e, read, write, clock, ahead=-1, more=-1):
         op = None  # in here, or CPython regards its jump back to the `yield` as outside
         while True:
             slot = yield op
-            turns -= 1
-            if not turns:
-                turns = _TURNS
-                e.flowing(e.last_rx)
             if ahead < 0:
                 n = read(e.into, e.need)
                 if not n:
-                    turns = _TURNS
+                    beat = None
                     op = None if n is None else False
                     continue
-                e.last_rx = clock()
+                i = e.last_rx = clock()
                 if n != 2 or e.part:
                     op = e._got(n)
                     continue
                 op = head[0]
                 n = head[1]
             else:
-                e.last_rx = clock()
+                i = e.last_rx = clock()
                 op = head[0] = ahead
                 n = more
                 ahead = -1
@@ -88,6 +83,10 @@ def pull(e, read, write, clock, ahead=-1, more=-1):
                     op = e._got(1)
                     continue
                 head[1] = n
+            if i >> 9 != beat:  # once in half a second
+                if beat is not None:  # and there was something to read each time since
+                    e.flowing(i)
+                beat = i >> 9
             # Of what comes often, the body in the same turn.
             if n > e.quick or (op != header and op != 0x40 and op & 0xF0 != 0x30 and op not in _OFTEN):
                 op = e._got(2)
