@@ -7,8 +7,6 @@ import umqtt5.driver as driver_module
 from flash import Flash
 from net import Net
 from umqtt5 import Disconnected, MQTTClient, Refused
-from umqtt5.retry import Backoff
-from umqtt5.robust import MQTTClient as Robust
 from umqtt5.store import Store
 from wire import raises
 
@@ -439,28 +437,3 @@ def test_a_message_is_there_each_time_it_looks():
         assert pings == [0, 60, 120, 180]
     finally:
         driver_module.ticks_ms = ticks
-
-
-def test_robust_sends_a_message_once():
-    # Whose write failed has its slot, and is sent again by itself; whose turn had not come is published then.
-    for fails in ("write", "long write", "room"):
-        for qos in (1, 2):
-            net = Net()
-            c = Robust("me", "host", timeout=0.2, receive_maximum=2, backoff=Backoff(0, 0, 0, 0))
-            c.connect()
-            net.connack = b"\x20\3\1\0\0"  # session present
-            stream = net.streams[0]
-            c.publish(TOPIC, b"first", False, qos, None, False)
-            if fails == "room":
-                c.publish(TOPIC, b"second", False, qos, None, False)
-                stream.ended = True
-                net.connack += b"\x40\2\0\1" if qos == 1 else b"\x50\2\0\1\x70\2\0\1"
-            else:
-                stream.error = OSError(104)
-            if fails == "long write":
-                c._engine.prepared = None
-            c.publish(TOPIC, b"payload", False, qos, None, False)
-            again = b"".join(net.streams[1].took)
-            assert len(net.streams) == 2 and again.count(b"payload") == 1, (fails, qos, net.streams[1].took)
-            assert again.count(b"first") == 1 and again.count(b"second") == (1 if fails == "room" else 0)
-            assert c._engine.session.sending == 2 and not any(c._engine.session.waited)

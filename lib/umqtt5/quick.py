@@ -266,8 +266,6 @@ def push(e, write, clock):
         # A handler may publish while the last words are read, and this one still runs.
         e.prepared = None
         e.prepared_most = 0
-        if i is not None and i >= 0:
-            s.waited[i] = 1  # as Session.take(): it has its slot, and the caller does not know
         e.driver._last_words()
         raise
     except:  # Ctrl-C: the stream is whole, but who knows how much of the packet is out

@@ -27,6 +27,17 @@ _SLICE = const(50)  # ms between two calls of on_wait()
 _IN_HANDLER = const("not inside a message handler")
 
 
+def _first_behind(last, s):
+    """The slot that was taken first after the one with the packet identifier `last`; -1: none was."""
+    pid = last
+    while pid != s.last:
+        pid = pid % 65535 + 1
+        i = pid % len(s.pid)
+        if s.pid[i] == pid:  # else it was skipped: see Session.take()
+            return i
+    return -1
+
+
 class MQTTClient(Simple):
     """Takes simple.MQTTClient's arguments, and these. server: also a list of hosts and of (host, port), to be tried
     in turn. backoff: a retry.Backoff; None: from DELAY s to a minute, after a refusal from one minute to an hour.
@@ -127,26 +138,41 @@ class MQTTClient(Simple):
 
         With an outbox, and no connection: the message waits there, and publish() returns; ResourceError where the
         outbox is full and says so."""
-        s = self._engine.session
+        e = self._engine
+        s = e.session
         while True:
+            last = None
             try:
                 if self._outbox is not None and self._put(topic, msg, qos << 1 | (1 if retain else 0), props):
                     return
                 if self.sock is None:
                     raise OSError(ENOTCONN, "not connected")
+                self._until = None
+                while e.held or (qos and not (e.quota and e.may_publish())):
+                    if e.in_handler or e.state != UP:
+                        break  # super().publish() knows why not
+                    if e.held:
+                        self._unheld()
+                    else:
+                        self._room()
+                if e.prepared is None and (e.left or e.next()):
+                    self._flush(None)
+                last = s.last  # from here on nothing is read, and no handler called, before it has its slot
                 super().publish(topic, msg, retain, qos, props, False)
             except _ENDED as x:
-                sent = qos and s.waited[s.last % len(s.state)]  # else it has no slot yet
+                i = _first_behind(last, s) if qos and last is not None else -1
                 self._lost(x)
+                if i >= 0 and wait:
+                    self._finish(i, True)
+                    return
                 if self._outbox is None:
                     self.reconnect()
-                if sent:
+                if i >= 0:
                     return  # it is in flight: sent again by itself
                 continue
-            if qos and wait and not self._engine.in_handler:
+            if qos and wait and not e.in_handler:
                 i = s.last % len(s.state)
                 s.waited[i] = 1
-                self._doing = "PUBACK" if qos == 1 else "PUBREC or PUBCOMP"
                 self._finish(i)
             return
 
@@ -393,17 +419,20 @@ class MQTTClient(Simple):
                     e.tell("refused", (s.filter, not_granted(e, s.filter)))
             del self._missing[0]
 
-    def _finish(self, i):
-        e = self._engine
-        s = e.session
+    def _finish(self, i, lost=False):
+        """lost: the connection has ended already."""
+        s = self._engine.session
         if s.state[i] > _PUBCOMP:  # SUBACK, UNSUBACK: these are repeated by their callers
             return super()._finish(i)
         pid = s.pid[i]
         while True:
-            try:
-                return super()._finish(i)
-            except _ENDED as x:
-                self._lost(x)
+            if not lost:
+                self._doing = "PUBACK" if s.flags[i] & 2 else "PUBREC or PUBCOMP"
+                try:
+                    return super()._finish(i)
+                except _ENDED as x:
+                    self._lost(x)
+            lost = False
             if self._outbox is not None:
                 return 0  # it is in flight, and nobody waits for it
             self._slot = i
