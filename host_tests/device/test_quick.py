@@ -286,6 +286,18 @@ def test_a_puback_that_fails():
     assert c.sock is None and not stream.took, "who knows how much of it is out"
 
 
+def test_ctrl_c_behind_half_a_puback():
+    def wrote(n, now):
+        raise KeyboardInterrupt
+
+    c, stream = taker()
+    c._engine.wrote = wrote
+    stream.takes = [2]
+    stream.says = message(258)
+    raises(KeyboardInterrupt, c.wait_msg)
+    assert c.sock is None and stream.took == [puback(258)[:2]], "no DISCONNECT behind it"
+
+
 def test_a_puback_behind_what_its_handler_did():
     def handler(message):
         if act:

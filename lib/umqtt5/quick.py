@@ -177,6 +177,7 @@ def pull(e, read, write, clock, ahead=-1, more=-1):
                     e.midway = True
                     raise
                 if i != 4:
+                    e.midway = True  # at once: Ctrl-C
                     e.out = puback
                     e._ready(4)
                     if i:
