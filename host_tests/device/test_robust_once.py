@@ -114,6 +114,28 @@ def test_a_handler_publishes_in_vain():
     assert again.count(b"payload") == 1 and again.count(b"its own") == 1, again
 
 
+def test_on_wait_that_reads_its_answer():
+    # While something that stands behind the publish is held up.
+    for answer in (b"\x40\2\0\1", b"\x40\3\0\1\x87"):
+        c, net, stream = up(on_wait=lambda: stream.says and c.check_msg())  # noqa: B023
+        write = stream.write
+
+        def held_up(buf, at, n=None):
+            if n and buf[at] == 0xC0 and not stream.says:  # noqa: B023
+                stream.says = answer  # noqa: B023
+                stream.write = write  # noqa: B023
+                return None
+            c._engine.ping(0)  # noqa: B023
+            return write(buf, at, n)  # noqa: B023
+
+        stream.write = held_up
+        if len(answer) == 4:
+            c.publish(TOPIC, b"payload", False, 1)
+        else:
+            assert raises(Refused, c.publish, TOPIC, b"payload", False, 1).reason == 0x87
+        assert len(net.streams) == 1 and not any(c._engine.session.state)
+
+
 class Asked(Exception):
     pass
 

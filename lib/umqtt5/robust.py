@@ -20,6 +20,7 @@ from .simple import MQTTClient as Simple
 
 _FREE = const(0)  # as in session.py
 _PUBCOMP = const(3)  # as in session.py
+_DONE = const(6)  # as in session.py
 
 # The connection is gone, and a new one may do better. AuthError: of a re-authentication by the timer.
 _ENDED = (OSError, PeerError, AuthError)
@@ -171,8 +172,10 @@ class MQTTClient(Simple):
                     return  # it is in flight: sent again by itself
                 continue
             if qos and wait and not e.in_handler:
-                i = s.last % len(s.state)
+                i = _first_behind(last, s)
                 s.waited[i] = 1
+                if s.state[i] == _FREE:  # on_wait() has read, and the answer came
+                    s.state[i] = _DONE
                 self._finish(i)
             return
 
