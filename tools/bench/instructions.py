@@ -106,7 +106,7 @@ def _publish(topic, qos, ident, ours):
 
 def markdown(found):
     """As it stands in the README."""
-    lines = ["| Instructions a message | ours | umqtt.simple |", "|---|---:|---:|"]
+    lines = ["| Instructions a message | ours | umqtt |", "|---|---:|---:|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in _rows(found))])
 
 
