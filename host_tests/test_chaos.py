@@ -222,8 +222,8 @@ def test_a_broker_that_is_killed(client, qos, mortal):
     with Chaos(mortal.plain_port) as chaos, Run(client, "flood", chaos.port, qos=qos, count=3000) as run:
         run.until("ready")
         kills = 0
-        for _ in range(3):
-            time.sleep(0.15)  # somewhere in the middle of the flood
+        for part in range(1, 4):  # of a flood of at least 3000 * 22 bytes
+            chaos.until(IN, part * 15_000)
             with chaos.held():
                 mortal.save()
                 mortal.kill()

@@ -97,6 +97,13 @@ class Chaos:
         """A context in which nothing moves, and at whose end all connections are cut."""
         return _Held(self)
 
+    def until(self, way, count, seconds=30):
+        """Wait until so many bytes have gone this way, by all connections together."""
+        end = time.monotonic() + seconds
+        while sum(link.bytes[way] for link in self.links) < count:
+            assert time.monotonic() < end, f"fewer than {count} bytes went {way} in {seconds} s"
+            time.sleep(0.001)
+
     # --- how it works
 
     def _serve(self):
