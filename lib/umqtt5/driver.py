@@ -231,7 +231,10 @@ class Driver:
         return op
 
     def _answer(self, i):
-        """Wait for the answer to the PUBLISH in slot i."""
+        """Wait for the answer to the PUBLISH with packet identifier i."""
+        i %= len(self._engine.session.state)  # its slot
+        if self._engine.left:
+            self._flush(None)
         if self.on_wait:
             self._engine.session.waited[i] = 1  # on_wait() may read
             try:

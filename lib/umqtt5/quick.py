@@ -76,25 +76,28 @@ def pull(e, read, write, clock, ahead=-1, more=-1):
                 n = head[1]
             else:
                 i = e.last_rx = clock()
-                op = head[0] = ahead
+                op = ahead
                 n = more
                 ahead = -1
                 if n < 0:
+                    head[0] = op
                     op = e._got(1)
                     continue
-                head[1] = n
             if i >> 9 != beat:  # once in half a second
                 if beat is not None:  # and there was something to read each time since
                     e.flowing(i)
                 beat = i >> 9
             # Of what comes often, the body in the same turn.
             if n > e.quick or (op != header and op != 0x40 and op & 0xF0 != 0x30 and op not in _OFTEN):
+                head[0] = op
+                head[1] = n
                 op = e._got(2)
                 continue
             if n:
                 i = read(rx, n + 2)
                 if i != n:
                     if not i or i < n:
+                        head[0] = op
                         e._body(n)
                         op = e._got(i) if i else None  # its end shows at the next read
                         continue
@@ -124,6 +127,7 @@ def pull(e, read, write, clock, ahead=-1, more=-1):
                 and n >= start
                 and rx.startswith(same)
             ):
+                head[0] = op
                 if op & 0xF0 == 0x30 and m is not None and m.is_usual(e, n):
                     header = op
                     like = m.like
@@ -142,6 +146,7 @@ def pull(e, read, write, clock, ahead=-1, more=-1):
             if pid < 0:
                 if slot is not None:
                     waited[slot] = 1  # it may be a refusal
+                head[0] = op
                 op = e.handlers[op >> 4](e, n)
                 if m is None:
                     m = e.message

@@ -126,39 +126,49 @@ class MQTTClient(Driver):
         wait=False returns when it is sent; it waits only where the broker's Receive Maximum, or our table, is used
         up. Inside a handler it never waits. A refusal that nobody waits for is told to on_event: "refused".
         Raises ValueError, Refused, ResourceError, OSError."""
-        # No name for the engine: the frame would go to the heap (tools/frames.py).
-        i = None
+        # No more names: the frame would go to the heap (tools/frames.py).
+        e = self._engine
         if qos:
             self._until = None  # counted from its first wait
-            if not self._engine.quota:
+            # While pipelining there is room as soon as one acknowledgement has come.
+            if not e.quota and (e.prepared is None or e.in_handler or e.turn(None) != 0 or not e.quota):
                 self._room()
         if (
-            self._engine.prepared is not None
+            e.prepared is not None
             and not props
-            and self._engine.prepared_flags == qos << 1 | (1 if retain else 0)
-            and (topic is self._engine.prepared or readdress(self._engine, topic))
+            and e.prepared_flags == qos << 1 | (1 if retain else 0)
+            and (topic is e.prepared or readdress(e, topic))
+            and self._push(msg) is not None  # as the publish before
         ):
-            i = self._push(msg)  # as the publish before
-            if self._engine.left:
+            if qos and wait and not e.in_handler:
+                self._answer(e.session.last)
+            elif e.left:
                 self._flush(None)
-        if i is None:
-            if self._engine.left or self._engine.pending:
-                self._flush(None)
-            if self._engine.held:
-                self._unheld()
-            if qos and not self._engine.may_publish():
-                self._room()
-            self._engine.out_topic = topic
-            self._engine.out_msg = msg
-            self._engine.out_props = props
-            self._engine.out_flags = qos << 1 | (1 if retain else 0)
-            i = self._engine.publish()
-            self._flush(self._until if qos else None)
-            if i < 0:
-                return
-            self._engine.session.release(i)
-        if qos and wait and not self._engine.in_handler:
-            self._answer(i)
+            return
+        if e.left or e.pending:
+            self._flush(None)
+        if e.held:
+            self._unheld()
+        if qos and not e.may_publish():
+            self._room()
+        e.out_topic = topic
+        e.out_msg = msg
+        e.out_props = props
+        e.out_flags = qos << 1 | (1 if retain else 0)
+        e.publish()
+        self._sent(wait)
+
+    def _sent(self, wait):
+        """A PUBLISH has been built: write it, and wait for its answer."""
+        e = self._engine
+        if e.out_flags < 2:
+            self._flush(None)
+            return
+        pid = e.session.last  # behind _flush() it may be another: on_wait() may publish
+        self._flush(self._until)
+        e.session.release(pid % len(e.session.state))
+        if wait and not e.in_handler:
+            self._answer(pid)
 
     def publisher(self, topic, qos=0, retain=False, props=None):
         """An object whose publish(msg) publishes to `topic` with everything but the payload encoded once."""

@@ -43,7 +43,7 @@ def main():
             publish(TOPICS[1], MESSAGE)
     elif what.startswith("publish QoS 1, pipelined"):
         for _ in range(n):
-            publish(TOPICS[0], MESSAGE, False, 1, None, False)
+            client.publish(TOPICS[0], MESSAGE, False, 1, None, False)
         session = client._engine.session
         while session.sending:
             client._turn(None)

@@ -112,9 +112,9 @@ def umqtt1(n):
 
 
 def pipeline(n):
-    publish = ours.publish
+    client = ours  # not a bound method: called with more than four arguments MicroPython takes a list from the heap
     for _ in range(n):
-        publish(TOPIC, MESSAGE, False, 1, None, False)
+        client.publish(TOPIC, MESSAGE, False, 1, None, False)
     session = ours._engine.session
     while session.sending:
         ours._turn(None)
