@@ -25,6 +25,4 @@ def _read(path, what):
         return getattr(file, what)(path)
     finally:
         sys.modules.pop("umqtt5.secrets_file", None)
-        package = sys.modules["umqtt5"]
-        if hasattr(package, "secrets_file"):
-            del package.secrets_file
+        sys.modules["umqtt5"].__dict__.pop("secrets_file", None)

@@ -17,9 +17,7 @@ def make(
 ):
     """What the constructor of scram.ScramSHA256 does."""
     sys.modules.pop("usasl.scram_make", None)
-    package = sys.modules["usasl"]
-    if hasattr(package, "scram_make"):
-        del package.scram_make
+    sys.modules["usasl"].__dict__.pop("scram_make", None)
     check(server_proof in ("require", "reauth", "skip"), "server_proof")
     check((password is None) != (not keys), "either")
     scram.user = user
