@@ -1,8 +1,12 @@
 # Typical mistakes of a program's, and what their errors say: the cause and the cure, so that nobody has to search.
+import asyncio
 from binascii import b2a_base64
 
-from umqtt5 import MQTTClient
+from umqtt5 import MQTTClient, aio, robust
+from umqtt5.outbox import Outbox
 from umqtt5.props import encode
+from umqtt5.retry import Backoff
+from umqtt5.store import Store
 from usasl.scram import ScramSHA256
 from wire import raises
 
@@ -135,7 +139,39 @@ def test_arguments_of_a_wrong_kind():
         says(TypeError, ["ScramSHA256(user, password)"], MQTTClient, "me", "host", auth=wrong)
     says(TypeError, ["password"], MQTTClient, "me", "host", user="me", password=12345)
     says(TypeError, ["on_event"], MQTTClient, "me", "host", on_event="print")
+    for wrong in ("a", [1], 5, object):
+        says(TypeError, ["props: a dict"], MQTTClient, "me", "host", props=wrong)
+        says(TypeError, ["props: a dict"], MQTTClient, "me", "host", ack_props=wrong)
+    for client in (MQTTClient, robust.MQTTClient, aio.MQTTClient):
+        for wrong in ("/store", Store):
+            says(TypeError, ["store=Store(...)"], client, "me", "host", store=wrong)
+    for client in (robust.MQTTClient, aio.MQTTClient):
+        for wrong in (20, {}, Outbox):
+            says(TypeError, ["outbox=Outbox(...)"], client, "me", "host", outbox=wrong)
+        for wrong in (5, Backoff):
+            says(TypeError, ["backoff=Backoff(...)"], client, "me", "host", backoff=wrong)
+    says(TypeError, ["network: a function"], aio.MQTTClient, "me", "host", network=network())  # called too early
+    says(ValueError, ["outbox: count and size"], Outbox, "20")
     MQTTClient("me", "host", keepalive=60, timeout=0.5, max_packet=None, session_expiry=None)
+
+
+async def network():
+    pass
+
+
+def test_a_place_where_no_broker_can_be():
+    """Said when the client is made: a socket takes port 70000 for 4464, and sends what it has to say there."""
+    for client in (MQTTClient, robust.MQTTClient, aio.MQTTClient):
+        for wrong in ("1883", 70000, -1, 65536, 18.83, [1883]):
+            says(ValueError, ["server", "port: 1..65535"], client, "me", "host", wrong)
+        for wrong in ("", 7, None, ("host", 1883, 0), [7]):
+            says(ValueError, ["server"], client, "me", wrong)
+        for port in (0, 1, 65535):
+            client("me", "host", port)
+    for client in (robust.MQTTClient, aio.MQTTClient):
+        says(ValueError, ["port: 1..65535"], client, "me", ["a", ("b", 70000)])
+        client("me", ["a", ("b", 65535)])
+        client("me", ("a", ("b", 65535)))
 
 
 def test_a_handler_that_is_none(broker_host, plain_port):
@@ -143,7 +179,67 @@ def test_a_handler_that_is_none(broker_host, plain_port):
     c.connect()
     says(TypeError, ["handler"], c.subscribe, "t", 0, "print")
     c.subscribe("t", 0)
+    says(TypeError, ["callback: a function"], c.set_callback, "print")
+    c.set_callback(None)
     c.disconnect()
+
+
+def test_other_arguments_of_calls(broker_host, plain_port):
+    """The connection stays, and what comes behind it works."""
+    c = MQTTClient("mistakes", broker_host, plain_port)
+    for wrong in ("5", [], "10 s"):
+        says(ValueError, ["timeout: seconds"], c.connect, timeout=wrong)
+    c.connect()
+    for wrong in ("a", [1], 5):
+        says(TypeError, ["props: a dict"], c.publish, "t", b"m", props=wrong)
+        says(TypeError, ["props: a dict"], c.subscribe, "t", props=wrong)
+        says(TypeError, ["props: a dict"], c.disconnect, 0, wrong)
+    for wrong in ("1", None, 3, -1):
+        says(ValueError, ["qos: 0, 1 or 2"], c.publisher, "t", wrong)
+        says(ValueError, ["qos: 0, 1 or 2"], c.set_last_will, "t", b"m", qos=wrong)
+    for wrong in ("1", -1, 1 << 28, 1.5):
+        says(ValueError, ["id: 1..268435455"], c.subscribe, "t", id=wrong)
+    says(ValueError, ["timeout: seconds"], c.request, "t", b"m", "5")
+    says(TypeError, ["reason: a whole number"], c.disconnect, "0x04")
+    c.publish("t", b"m", qos=2)
+    c.disconnect()
+
+
+def test_arguments_of_asyncios_calls(broker_host, plain_port):
+    """The next in line gets its turn."""
+
+    async def says_awaited(kind, words, function, *args, **options):
+        try:
+            await function(*args, **options)
+        except Exception as e:
+            error = e
+        says(kind, words, throw, error)
+
+    def throw(error):
+        raise error
+
+    async def main():
+        c = aio.MQTTClient("mistakes", broker_host, plain_port)
+        await says_awaited(ValueError, ["timeout: seconds"], c.connect, "5")
+        await c.connect(5)
+        for wrong in ("1", None, 3, 1.5):
+            await says_awaited(ValueError, ["qos: 0, 1 or 2"], c.publish, "t", b"m", qos=wrong)
+            last, error, then = await asyncio.gather(
+                *[c.publish("t", b"m", qos=qos, timeout=5) for qos in (2, wrong, 2)], return_exceptions=True
+            )
+            assert last is None and then is None, (last, then)
+            says(ValueError, ["qos: 0, 1 or 2"], throw, error)
+        await says_awaited(TypeError, ["props: a dict"], c.publish, "t", b"m", props=[1])
+        await says_awaited(ValueError, ["timeout: seconds"], c.publish, "t", b"m", timeout="5")
+        await says_awaited(ValueError, ["timeout: seconds"], c.subscribe, "t", timeout="5")
+        for wrong in (5, "print", network()):
+            await says_awaited(TypeError, ["handler: a function"], c.subscribe, "t", 0, wrong)
+            says(TypeError, ["handler: a function"], c.on, "t", wrong)
+        says(TypeError, ["callback: a function"], c.set_callback, "print")
+        await c.publish("t", b"m", qos=2)
+        await c.disconnect()
+
+    asyncio.run(main())
 
 
 def test_keys_in_a_wrong_form():

@@ -22,17 +22,18 @@ from .aio_subscribe import Subscriber
 from .aio_wait import Done, WaitEngine
 from .errors import wrong
 from .reader import UP
-from .retry import brokers
+from .retry import brokers, made
 
 # Texts of errors: see texts.py.
 _QOS = const(26)
+_FUNCTION = const(125)
 
 
 class Publisher:
     """Made by client.publisher(); it stays good over reconnects."""
 
     def __init__(self, client, topic, qos, retain, props):
-        if not 0 <= qos <= 2:
+        if qos not in (0, 1, 2):
             raise wrong(_QOS)
         self._client = client
         self._topic = client._engine.topic(topic)
@@ -91,6 +92,8 @@ class MQTTClient(Subscriber):
         on_event=None,
         **options,
     ):
+        if network and not callable(network):
+            raise wrong((_FUNCTION, "network"), TypeError)
         options.setdefault("session_expiry", 3600 if clean_session else None)
         options.setdefault("republish", True)
         engine = WaitEngine(client_id, user, password, keepalive, on_event=on_event, store=store, **options)
@@ -103,7 +106,7 @@ class MQTTClient(Subscriber):
         self._requests = None
         self._last = []  # [task, message that it is dealing with] of each `async for`
         engine.keep = self._inbox.put
-        if outbox is not None:
+        if made("outbox", outbox, "Outbox", "on_drop") is not None:
             from .aio_outbox import Waiting
 
             if store:
@@ -228,11 +231,13 @@ class MQTTClient(Subscriber):
 
     def _build(self, topic, msg, retain, qos, props):
         e = self._engine
-        e.out_flags = qos << 1 | (1 if retain else 0)
-        e.out_topic = topic
-        e.out_msg = msg
-        e.out_props = props
         try:
+            if qos not in (0, 1, 2):
+                raise wrong(_QOS)
+            e.out_flags = qos << 1 | (1 if retain else 0)
+            e.out_topic = topic
+            e.out_msg = msg
+            e.out_props = props
             return e.publish()
         except BaseException:
             self._advance()  # the next one's turn
@@ -271,8 +276,7 @@ class MQTTClient(Subscriber):
     def set_callback(self, f):
         """f(topic, msg), a plain function: for messages that no handler takes, instead of `async for`;
         None: those again."""
-        self._engine.receiving()
-        self._engine.callback = f
+        self._engine.set_callback(f)
 
     def __aiter__(self):
         return Messages(self)

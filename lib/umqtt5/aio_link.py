@@ -16,7 +16,7 @@ from .aio_line import GONE, PARTING, ROOM, WAY, Line
 from .aio_wait import pause, ready, report, wake
 from .errors import Disconnected, MQTTError, PeerError, Refused
 from .reader import CONNECTING, FAILED, UP
-from .retry import PERMANENT, RETRY, Backoff, verdict
+from .retry import PERMANENT, RETRY, Backoff, made, verdict
 from .transport import addresses, connected, poller, start
 
 _SLICE = const(5)  # ms that the reader reads on while there is something, before other tasks run
@@ -38,7 +38,7 @@ class Link(Line):
         self._place = None  # (host, port, tls) where a broker has sent us
         self._moved = None  # the same, where that is for good
         self._network = network
-        self._backoff = backoff or Backoff()
+        self._backoff = made("backoff", backoff, "Backoff", "wait") or Backoff()
         self._clean = clean_session
         self._ever = False  # a login has succeeded
         self._patient = False  # one has since start(): nothing is permanent any more

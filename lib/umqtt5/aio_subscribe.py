@@ -44,8 +44,6 @@ class Subscriber(Link):
 
     def _subscription(self, topic, qos, handler, id, no_local, retain_as_published, retain_handling, props):
         e = self._engine
-        if handler:
-            handler = Handler(self, handler)
         props = e.properties(props, 8)
         new = subscription(topic, qos, handler, id or 0, no_local, retain_as_published, retain_handling, props)
         if id is None and handler:
@@ -53,7 +51,8 @@ class Subscriber(Link):
             old = get(e.session, new.filter)
             new.id = (old and old.id) or next_id(e.session)
         if handler:
-            handler.subscription = new
+            new.handler = Handler(self, handler)
+            new.handler.subscription = new
         return new
 
     async def _subscribe(self, new):

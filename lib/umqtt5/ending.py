@@ -17,6 +17,7 @@ _CONNACK_REASON = const(30)
 _DISCONNECT_EXPIRY = const(37)
 _DISCONNECT_REASON = const(38)
 _NOT_A_CLIENTS = const(99)
+_WHOLE_NUMBER = const(122)
 _REFERENCE = const(100)
 _EXPIRY_0 = const(101)
 
@@ -80,6 +81,8 @@ def _refusal(e, packet, reason, at, n):
 
 def end(e, reason, props, session_expiry):
     """Build our DISCONNECT with a reason or properties: see Engine.end()."""
+    if not isinstance(reason, int):
+        raise errors.wrong((_WHOLE_NUMBER, "reason"), TypeError)
     if reason not in _OUR_DISCONNECTS:
         raise errors.wrong((_NOT_A_CLIENTS, reason))
     props = e.properties(props, 14)

@@ -31,6 +31,7 @@ _WHOLE_NUMBER = const(122)
 _TIMEOUT = const(123)
 _MECHANISM = const(124)
 _FUNCTION = const(125)
+_MADE = const(129)
 
 _CLOSED = const(0)  # as in reader.py
 _SCRATCH = const(32)  # as in reader.py
@@ -52,7 +53,7 @@ def make(engine, *args, **options):
 def will(e, topic, msg, retain, qos, props):
     """What Login.set_will() does."""
     try:
-        if not 0 <= qos <= 2:
+        if qos not in (0, 1, 2):
             raise wrong(_QOS)
         msg = msg.encode() if isinstance(msg, str) else msg
         payload(msg)
@@ -72,9 +73,7 @@ def will(e, topic, msg, retain, qos, props):
 def _drop():
     """This file is done with."""
     sys.modules.pop("umqtt5.make", None)
-    package = sys.modules["umqtt5"]
-    if hasattr(package, "make"):
-        del package.make
+    sys.modules["umqtt5"].__dict__.pop("make", None)
 
 
 # The layers of the engine, from top to bottom: each file's attributes.
@@ -134,6 +133,8 @@ def _engine(
         # The clock of a board compares spans of up to 6.2 days.
         raise wrong(_REAUTH_EVERY)
     if store:
+        if isinstance(store, type) or not hasattr(store, "session"):
+            raise wrong((_MADE, "store", "Store"), TypeError)
         s = store.session(receive_maximum)
         client_id = client_id or store.client_id
     else:

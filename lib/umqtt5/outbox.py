@@ -38,7 +38,7 @@ class Outbox:
     def __init__(self, count=16, size=4096, full=WAIT):
         if full not in (WAIT, OLDEST, NEWEST, RAISE):
             raise wrong(_FULL)
-        if count < 1 or size < 1:
+        if not isinstance(count, int) or not isinstance(size, int) or count < 1 or size < 1:
             raise wrong(_COUNT)
         self.size = size
         self.full = full

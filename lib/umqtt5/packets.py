@@ -20,6 +20,7 @@ _LARGE_PUBLISH = const(51)
 _NEEDS_TX = const(52)
 _IN_FLIGHT = const(53)
 _PAYLOAD = const(126)
+_PROPS = const(128)
 
 _ACKS = const(8)  # acknowledgements that wait to be written; while the queue is full the engine takes no packet in
 # Behind them in Packets.acks: where the first is, how many there are, and 1 where PINGREQ waits.
@@ -187,6 +188,8 @@ class Packets:
             from .props import encode
 
             props = encode(**props)
+        elif type(props) is not bytes and not isinstance(props, bytearray):  # a tuple of both would take memory
+            raise errors.wrong(_PROPS, TypeError)
         try:
             check(props, 0, len(props), packet)
         except errors.PeerError as e:

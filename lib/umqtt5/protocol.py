@@ -27,6 +27,7 @@ _WRONG_REASON = const(94)
 _BEHIND = const(95)
 _QOS_ABOVE = const(96)
 _NO_RETAIN = const(97)
+_FUNCTION = const(125)
 
 _UP = const(2)  # as in reader.py
 _PUBACK = const(1)  # as in session.py
@@ -85,6 +86,13 @@ class Engine(Login):
             raise errors.MalformedPacket("PINGRESP")
         self.pinged = None
         return 0
+
+    def set_callback(self, f):
+        """See simple.MQTTClient's."""
+        if f and not callable(f):
+            raise errors.wrong((_FUNCTION, "callback"), TypeError)
+        self.receiving()
+        self.callback = f
 
     def _call_back(self, message):
         if self.callback:

@@ -18,7 +18,7 @@ class Publisher:
 
     def __init__(self, client, topic, qos, retain, props):
         e = client._engine
-        if not 0 <= qos <= 2:
+        if qos not in (0, 1, 2):
             raise wrong(_QOS)
         self._client = client
         self._engine = e

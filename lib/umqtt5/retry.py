@@ -10,10 +10,12 @@ from os import urandom
 from time import ticks_diff
 
 from .errors import AuthError, MQTTError, NotProven, PeerError, ResourceError, wrong
+from .transport import place
 
 # Texts of errors: see texts.py.
 _NO_SSL = const(103)
 _NO_SERVER = const(104)
+_MADE = const(129)
 
 # What verdict() says of an error.
 RETRY = const(0)  # the network or the broker's state: it may work in a second
@@ -94,6 +96,13 @@ class Backoff:
         return int(min(cap, first * (1 << min(n, 20))) * 1000)
 
 
+def made(name, thing, class_name, method):
+    """TypeError where the argument `thing` is neither None nor an object of that class's kind."""
+    if thing is not None and (isinstance(thing, type) or not hasattr(thing, method)):
+        raise wrong((_MADE, name, class_name), TypeError)
+    return thing
+
+
 def brokers(server, port, ssl, ssl_params):
     """The arguments of a client -> [(host, port, tls)], what transport's functions want. server: a host; or a list
     of hosts and of (host, port), to be tried in turn. port: 0 means 1883, or 8883 with TLS."""
@@ -102,9 +111,10 @@ def brokers(server, port, ssl, ssl_params):
         from .tls import context
     elif ssl_params:
         raise wrong(_NO_SSL)
-    for where in (server,) if isinstance(server, str) else server:
-        host, own = (where, 0) if isinstance(where, str) else where
-        found.append((host, own or port or (8883 if ssl else 1883), context(ssl, ssl_params, host) if ssl else None))
+    for where in server if isinstance(server, (list, tuple)) else (server,):
+        host, own = where if isinstance(where, (tuple, list)) and len(where) == 2 else (where, 0)
+        tls = context(ssl, ssl_params, host) if ssl else None
+        found.append(place(host, own or port or (8883 if ssl else 1883)) + (tls,))
     if not found:
         raise wrong(_NO_SERVER)
     return found

@@ -15,7 +15,7 @@ import umqtt5.ending  # noqa: F401  now, while there is memory for it: what ends
 
 from .errors import AuthError, MQTTError, PeerError, Refused
 from .reader import UP
-from .retry import PERMANENT, Backoff, brokers, not_granted, verdict
+from .retry import PERMANENT, Backoff, brokers, made, not_granted, verdict
 from .simple import MQTTClient as Simple
 
 _FREE = const(0)  # as in session.py
@@ -77,8 +77,8 @@ class MQTTClient(Simple):
         server = self._brokers[0][0]
         super().__init__(client_id, server, port, user, password, keepalive, ssl, ssl_params, **options)
         self.server, self.port, self._tls = self._brokers[0]
-        self._backoff = backoff or Backoff(self.DELAY)
-        self._outbox = outbox
+        self._backoff = made("backoff", backoff, "Backoff", "wait") or Backoff(self.DELAY)
+        self._outbox = made("outbox", outbox, "Outbox", "on_drop")
         if outbox is not None:
             if store:
                 store.attach(outbox)

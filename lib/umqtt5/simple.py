@@ -8,6 +8,7 @@ from micropython import const
 from time import ticks_ms
 
 import umqtt5.errors as errors
+import umqtt5.transport as transport
 
 from .driver import Driver
 from .protocol import Engine
@@ -68,8 +69,7 @@ class MQTTClient(Driver):
         redirects=0,
         **options,
     ):
-        self.server = server
-        self.port = port or (8883 if ssl else 1883)
+        self.server, self.port = transport.place(server, port or (8883 if ssl else 1883))
         if redirects:
             self.redirects = redirects
         self.sock = None
@@ -95,8 +95,7 @@ class MQTTClient(Driver):
 
     def set_callback(self, f):
         """f(topic, msg), bytes: for messages that no handler takes."""
-        self._engine.receiving()
-        self._engine.callback = f
+        self._engine.set_callback(f)
 
     def set_last_will(self, topic, msg, retain=False, qos=0, props=None):
         """The will that connect() will leave with the broker. props: Will Delay Interval and others (3.1.3.2)."""

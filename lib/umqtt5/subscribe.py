@@ -128,7 +128,7 @@ def send_subscribe(e, s):
     CONNACK does not allow."""
     _may_request(e)
     f = s.filter
-    if not 0 <= s.id <= 268435455:
+    if not isinstance(s.id, int) or not 0 <= s.id <= 268435455:
         raise wrong(_SUB_ID)
     if s.id and find(s.props, 0, len(s.props), 0x0B) >= 0:
         raise wrong(_SECOND_ID)

@@ -67,6 +67,7 @@ _TEXTS = {
     50: "topic: empty, or with + or #, which are for subscribe",
     51: "a PUBLISH of %d bytes; the broker takes %d",
     52: "topic and properties need tx_size=%d",
+    128: "props: a dict, or bytes from props.encode()",
     53: "too many messages in flight: receive_maximum=%d, the broker's %d",
     # protocol: the client's arguments
     54: "keepalive: 0..65535 s",
@@ -133,7 +134,9 @@ _TEXTS = {
     100: "props: a server reference in a client's DISCONNECT",
     101: "session_expiry: CONNECT said 0, and only 0 can follow it",
     # the drivers: simple, aio and what they use
+    129: "%s=%s(...): an object, made of that class",
     102: "not inside a message handler: it would wait",
+    127: "server: a host name or an address; port: 1..65535",
     103: "ssl_params without ssl=True",
     104: "server: an empty list",
     105: "dropped from the outbox: it was full",
@@ -160,10 +163,8 @@ _TEXTS = {
 def text(what):
     """`what`: a number, or a tuple of a number and its text's values; a str is its own text. With that this file is
     unloaded again: a program that goes on for months after an error shall have its 9 KB back."""
-    package = sys.modules["umqtt5"]
-    if hasattr(package, "texts"):
-        del package.texts
     sys.modules.pop("umqtt5.texts", None)
+    sys.modules["umqtt5"].__dict__.pop("texts", None)
     if isinstance(what, str):
         return what
     if isinstance(what, tuple):

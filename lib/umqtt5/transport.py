@@ -9,12 +9,15 @@ from micropython import const
 import errno
 import sys
 
+from .errors import wrong
+
 if sys.implementation.name == "micropython":
     import socket
     from select import poll as poller  # makes a poll object with ipoll()
 else:
     from cpython_net import poller, socket  # noqa: F401  (drivers use it)
 
+_PLACE = const(127)  # see texts.py
 _STREAM = const(1)  # socket.SOCK_STREAM, on every port
 # select's, on every port.
 _POLLOUT = const(4)
@@ -22,6 +25,13 @@ _FAILED = const(8 | 16)  # POLLERR, POLLHUP
 
 # A board's port that has the option has its name, too; one that has not (before 1.24) prints a warning each time.
 _NODELAY = getattr(socket, "TCP_NODELAY", sys.platform in "linux darwin")
+
+
+def place(host, port):
+    """(host, port), where they can be a broker's. ValueError: a socket takes 70000 for 4464."""
+    if not host or not isinstance(host, (str, bytes)) or not isinstance(port, int) or not 0 < port < 65536:
+        raise wrong(_PLACE)
+    return host, port
 
 
 def addresses(server, port):
