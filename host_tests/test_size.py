@@ -30,7 +30,7 @@ LOADED = {
     "+ SCRAM with password": CLIENT | SCRAM | {"umqtt5.auth", "usasl.derive"},
     "+ keys of secrets.json": CLIENT | SCRAM | {"umqtt5.auth", "umqtt5.secrets"},
     "usasl.scram alone": SCRAM,
-    "asyncio client": CLIENT - {"umqtt5.driver", "umqtt5.quick", "umqtt5.simple"} | AIO | {"umqtt5.retry"},
+    "asyncio client": CLIENT - {"umqtt5.driver", "umqtt5.simple"} | AIO | {"umqtt5.retry"},
     "umqtt.simple": {"umqtt", "umqtt.simple"},
     "umqtt.robust": {"umqtt", "umqtt.robust", "umqtt.simple"},
 }

@@ -21,6 +21,7 @@ from .aio_line import PARTING, ROOM, WAY
 from .aio_subscribe import Subscriber
 from .aio_wait import Done, WaitEngine
 from .errors import wrong
+from .quick import readdress
 from .reader import UP
 from .retry import brokers, made
 
@@ -214,14 +215,24 @@ class MQTTClient(Subscriber):
         if not self._at_once(ROOM if qos else WAY):
             return self._publish(topic, msg, retain, qos, props, wait)
         e = self._engine
-        i = self._build(topic, msg, retain, qos, props)
-        if i < 0 and e.tail is not None:
-            return self._payload(topic, msg, retain, props)
+        i = None
+        if (
+            e.prepared is not None
+            and not props
+            and e.prepared_flags == qos << 1 | (1 if retain else 0)
+            and (topic is e.prepared or readdress(e, topic))
+        ):
+            i = self._as_before(msg)  # as the publish before
+        if i is None:
+            i = self._build(topic, msg, retain, qos, props)
+            if i < 0 and e.tail is not None:
+                return self._payload(topic, msg, retain, props)
+            if i >= 0:
+                e.session.release(i)
         if i >= 0 and wait:
             return self._answer(_ANSWERS[qos], self._sent(i))
-        if i >= 0:
-            e.session.release(i)
-        self._push()
+        if e.left:
+            self._push()
         self._naps = (self._naps + 1) & 15
         return _DONE if self._naps else Done(True)  # a task that publishes without end must let others run
 

@@ -59,9 +59,9 @@ class Line:
             self._changed()
         if self._turn is None and self._engine.state == UP:
             for need in (ROOM, SLOT, WAY):
-                if need != SLOT and self._outbox and self._outbox.pending():
-                    continue  # it was there first
-                if self._lines[need] and self._free(need):
+                if not self._lines[need] or (need != SLOT and self._outbox and self._outbox.pending()):
+                    continue  # what is in the outbox was there first
+                if self._free(need):
                     self._turn = self._lines[need].pop(0)
                     wake(self._turn)
                     return
@@ -108,7 +108,8 @@ class Line:
         """A packet has been built that slot i has to be answered for: what _answer() waits with."""
         w = [None, None, b""]
         self._engine.session.waiters.wait(i, w)
-        self._push()
+        if self._engine.left:
+            self._push()
         return w
 
     async def _answer(self, what, w):

@@ -15,7 +15,8 @@ from time import ticks_add, ticks_diff, ticks_ms
 from .aio_line import GONE, PARTING, ROOM, WAY, Line
 from .aio_wait import pause, ready, report, wake
 from .errors import Disconnected, MQTTError, PeerError, Refused
-from .reader import CONNECTING, FAILED, UP
+from .quick import pull, push
+from .reader import CLOSED, FAILED, UP
 from .retry import PERMANENT, RETRY, Backoff, made, verdict
 from .transport import addresses, connected, poller, start
 
@@ -32,6 +33,9 @@ class Link(Line):
     def __init__(self, brokers, network, backoff, clean_session, engine):
         super().__init__(engine)
         self.state = "closed"
+        engine.driver = self
+        self._together = 0  # for quick.pull(): an acknowledgement may have to wait until its message is dealt with
+        self._as_before = None  # see quick.push()
         self._brokers = brokers
         self._broker = 0
         self._redirects = self._hops = 0  # how many may be followed in a row, and have been
@@ -227,14 +231,14 @@ class Link(Line):
         e = self._engine
         sock = self._sock
         if sock is not None:
-            self._sock = None
+            self._sock = e.turn = self._as_before = None
             if e.state == FAILED and e.farewell():
                 try:
                     sock.write(e.out, e.off, e.left)
                 except OSError:
                     pass
             sock.close()
-        if e.state == CONNECTING and not e.midway:
+        if e.state != CLOSED and not (self._was_up or e.midway or isinstance(self._failure, Refused)):
             # CONNECT is out. The broker may have made a session, and its CONNACK not have come: then the next one
             # says that a session is present, and it is empty.
             self._anew = True
@@ -345,7 +349,7 @@ class Link(Line):
         if self._stuck or self._sock is None or not 0 < e.state < FAILED or self._leaving == GONE:
             return
         try:
-            while e.left or e.next() or self._more():
+            while e.left or (e.pending and e.next()) or ((self._due or self._outbox) and self._more()):
                 n = self._sock.write(e.out, e.off, e.left)
                 if not n:
                     e.midway = True  # TLS may hold the bytes: only the same may follow
@@ -361,6 +365,9 @@ class Link(Line):
         except Exception as x:
             self._last_words(x)
             return
+        except:
+            self._abort()
+            raise
         if e.exchange and self._again():
             self._rouse()
         self._advance()
@@ -381,18 +388,22 @@ class Link(Line):
 
     def _last_words(self, error):
         """A write failed. The broker may have said why before it closed, and that is the better error."""
-        e = self._engine
         try:
-            while self._reader and not e.in_handler and not e.acks_full() and e.state != FAILED:
-                n = self._sock.readinto(e.into, e.need)
-                if not n:
-                    break
-                e.got(n, ticks_ms())
+            from .ending import last_words
+
+            last_words(self._engine)
         except (Refused, Disconnected) as x:
             error = x
-        except Exception:
+        except MemoryError:
             pass  # the write's error it is
         self._fail(error)
+
+    def _take(self, buf, n):
+        """Write a packet of quick.push()'s: how many bytes the stream took."""
+        try:
+            return self._sock.write(buf, n)
+        except Exception as x:
+            self._last_words(x)
 
     # --- the reader
 
@@ -400,6 +411,7 @@ class Link(Line):
         e = self._engine
         began = ticks_ms()
         try:
+            self._listen()
             while self._failure is None:
                 if e.state != UP and e.auth_busy():
                     await self._work()
@@ -407,15 +419,14 @@ class Link(Line):
                 elif e.acks_full():
                     await self._watch()  # until the writer has got rid of them
                 else:
-                    n = self._sock.readinto(e.into, e.need)
-                    if n is None:
+                    op = self._got()
+                    if op is None:
                         self._unfinished()
                         await ready(core._io_queue.queue_read, self._sock)
                         began = ticks_ms()
                         continue
-                    if not n:
+                    if op is False:
                         raise OSError(ECONNRESET, "closed by the broker; " + self._doing)
-                    self._got(n)
                 if self._generous or ticks_diff(ticks_ms(), began) >= _SLICE:
                     self._generous = False
                     e.flowing(ticks_ms())
@@ -425,12 +436,36 @@ class Link(Line):
         except Exception as x:
             self._fail(x)
 
-    def _got(self, n):
-        """What the read has brought."""
+    def _listen(self, *ahead):
+        """Begin to read; or go on, behind an exception of a handler's. As driver.Driver's, for quick.py."""
+        e = self._engine
+        if self._sock is not None and e.state != FAILED:
+            try:
+                e.turn = pull(e, self._sock.readinto, self._sock.write, ticks_ms, *ahead).send
+                e.turn(None)
+                if not ahead:
+                    self._as_before = push(e, self._take, ticks_ms).send
+                    self._as_before(None)
+            except MemoryError:
+                e.handler_raised = False  # the connection's error
+                raise
+
+    def _abort(self):
+        """An exception is on its way: Ctrl-C in a write, and who knows how much of the packet is out; or one that
+        quick.pull() has raised, which its caller deals with."""
+        e = self._engine
+        if e.state == UP and not e.handler_raised:
+            self._fail(OSError(ECONNRESET, "interrupted"))
+
+    def _got(self):
+        """One read, and what it has brought: what quick.pull() yields."""
         e = self._engine
         try:
-            e.got(n, ticks_ms())
+            op = e.turn(None)
+            if op is None or op is False:
+                return op
         except Exception as x:
+            op = 0
             e.kept = None
             if e.session.store:
                 e.session.store.holding = False
@@ -443,8 +478,10 @@ class Link(Line):
         e.session.waiters.took = False
         if self._pinging and e.pinged is None:
             self._answered()
-        if e.into is e.head:  # a packet has come whole
+        # A packet has come whole, and it may be that something is due, or somebody's turn.
+        if e.into is e.head and (op & 0xF6 != 0x30 or e.left or e.pending or self._due):
             self._push()
+        return op
 
     def _unfinished(self):
         """Half a packet has come: the rest has a deadline, which the keeper may not know yet."""

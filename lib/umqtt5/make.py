@@ -207,7 +207,7 @@ def _engine(
     e.timeout = int(timeout * 1000)  # ms
     e.keepalive = 0  # s
     e.state = _CLOSED
-    e.driver = e.turn = None  # the blocking one, and its quick.pull(); nothing here uses them
+    e.driver = e.turn = None  # the driver, and its quick.pull(): nothing here uses them
     e.in_handler = False
     e.handler_raised = False  # see broke()
     # After an error: the reason for our DISCONNECT (3.14.2.1), 0 for none: then we only close. None: what the

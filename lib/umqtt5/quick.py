@@ -1,9 +1,8 @@
 """The short ways: what comes or goes like something before, but for its payload, and the PUBACK of success.
 
-Both directions of the blocking client are generators here, whose frames hold what each message needs: an attribute
-is searched for each time (110 to 200 instructions), a local name is not (15), and a function with that many of them
-would take its frame from the heap at each call. No check of the engine's is left out, and whatever is out of the
-ordinary is left to it.
+Both directions are generators here, whose frames hold what each message needs: an attribute is searched for each time
+(110 to 200 instructions), a local name is not (15), and a function with that many of them would take its frame from
+the heap at each call. No check of the engine's is left out, and whatever is out of the ordinary is left to it.
 """
 
 from micropython import const
@@ -56,7 +55,7 @@ def pull(e, read, write, clock, ahead=-1, more=-1):
     reasons = s.reason
     slots = len(state)
     most = s.size
-    ack = -1 if s.store else 0x40  # PUBACK; a store must know of each
+    ack = -1 if s.store or s.waiters else 0x40  # PUBACK; a store must know of each, and tasks that wait
     driver = e.driver
     try:
         op = None  # in here, or CPython regards its jump back to the `yield` as outside

@@ -38,6 +38,10 @@ MEASURES = {
     "publish QoS 0 by robust": True,
     "publish QoS 1, pipelined by robust": False,
     "receive QoS 0 by robust": True,
+    "publish QoS 0 by asyncio": False,
+    "publish QoS 1, pipelined by asyncio": False,
+    "receive QoS 0 by asyncio": False,
+    "receive QoS 1 by asyncio": False,
 }
 _TOPICS, _MESSAGE = (b"bench/house/kitchen", b"bench/house/cellar"), b'{"t": 21.5, "h": 48, "n": 123}'
 
@@ -67,7 +71,8 @@ def _count(lib, what, ours, n):
         server.settimeout(60)
         thread = threading.Thread(target=_serve, args=(server, what, ours, n), daemon=True)
         thread.start()
-        said = running.run_counted("instructions", lib, json.dumps(told | {"port": server.getsockname()[1]}))
+        script = "instructions_aio" if what.endswith(" by asyncio") else "instructions"
+        said = running.run_counted(script, lib, json.dumps(told | {"port": server.getsockname()[1]}))
         thread.join(10)
     return int(re.findall(r"Collected : (\d+)", said)[-1])
 
