@@ -636,8 +636,9 @@ def test_five_hundred_reconnects_leave_nothing_behind():
         """
         first, last, files = board.run(code, seconds=40)
         board.run("await c.disconnect()")
-        # One block is by chance: what the last exception has left on a stack. Less than one in 250 connections.
-        assert last <= first + 32 and not files, (first, last, files)
+        # What is left of one connection (its exception, the generators of quick.py) may be held by chance: the
+        # collector takes what looks like an address for one. A single block for each connection would be 15 KB.
+        assert last <= first + 1000 and not files, (first, last, files)
         server.finish()
 
 

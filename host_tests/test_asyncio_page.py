@@ -75,7 +75,7 @@ def test_quick_start(made, broker):
             pass
         assert p.payload == b"done: on"
         peer.publish("device1/status", b"", retain=True)
-    assert board.get("said") == ("b'device1/command/led' b'on'",)
+    assert board.get("said") == ("connected False", "b'device1/command/led' b'on'")
 
 
 def test_events_and_a_list_of_brokers(made, broker):

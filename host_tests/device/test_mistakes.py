@@ -1,5 +1,6 @@
 # Typical mistakes of a program's, and what their errors say: the cause and the cure, so that nobody has to search.
 import asyncio
+import ssl
 from binascii import b2a_base64
 
 from umqtt5 import MQTTClient, aio, robust
@@ -242,7 +243,39 @@ def test_arguments_of_asyncios_calls(broker_host, plain_port):
     asyncio.run(main())
 
 
+def test_ssl_that_is_none(ca_der):
+    for wrong in (1, "tls", {"cadata": b""}, ssl):
+        says(TypeError, ["ssl: True, or an SSLContext"], MQTTClient, "me", "localhost", ssl=wrong)
+    says(ValueError, ["needs the CA", "cadata"], MQTTClient, "me", "localhost", ssl=True, ssl_params=None)
+    says(ValueError, ["not in DER"], MQTTClient, "me", "localhost", ssl=True, ssl_params={"cadata": None})
+    with open(ca_der, "rb") as f:
+        says(ValueError, ["not in DER"], MQTTClient, "me", "localhost", ssl=True, ssl_params={"cadata": f})
+
+
+def test_on_without_a_handler():
+    for client in (MQTTClient("me", "host"), robust.MQTTClient("me", "host"), aio.MQTTClient("me", "host")):
+        says(TypeError, ["handler: a function"], client.on, "t", "print")
+        says(ValueError, ["id: 1..268435455"], client.on, "t", print, id="1")
+        assert not client._engine.session.subscriptions
+        client.on("t", print)
+
+
+def test_robusts_timeouts(broker_host, plain_port):
+    c = robust.MQTTClient("mistakes", broker_host, plain_port)
+    for wrong in ("5", [], float("inf"), float("nan"), 1e6):
+        says(ValueError, ["timeout: seconds"], c.connect, True, wrong)
+        says(ValueError, ["timeout: seconds"], c.flush, wrong)
+        says(ValueError, ["timeout: seconds"], MQTTClient, "me", "host", timeout=wrong)
+    c.connect(True, 5)
+    c.flush(5)
+    c.disconnect()
+
+
 def test_keys_in_a_wrong_form():
+    says(ValueError, ["password", "str or bytes"], ScramSHA256, "me", 1234)
+    says(ValueError, ["user", "str or bytes"], ScramSHA256, 1234, "a password")
+    says(ValueError, ["min_iterations", "whole number"], ScramSHA256, "me", "a password", min_iterations="4096")
+    says(ValueError, ["max_iterations", "whole number"], ScramSHA256, "me", "a password", max_iterations=1e4)
     says(ValueError, ["(salt, iterations, client_key, server_key)"], ScramSHA256, "me", keys=[(b"s", 1, b"c", b"s")])
     says(ValueError, ["either a password or keys"], ScramSHA256, "me")
 

@@ -20,13 +20,14 @@ from .aio_inbox import Inbox, Messages, work
 from .aio_line import PARTING, ROOM, WAY
 from .aio_subscribe import Subscriber
 from .aio_wait import Done, WaitEngine
-from .errors import wrong
+from .errors import ResourceError, wrong
 from .quick import readdress
 from .reader import UP
 from .retry import brokers, made
 
 # Texts of errors: see texts.py.
 _QOS = const(26)
+_UNDEALT = const(130)
 _FUNCTION = const(125)
 
 
@@ -55,10 +56,11 @@ class MQTTClient(Subscriber):
     """An MQTT 5.0 client for asyncio. The arguments up to `ssl_params` are simple.MQTTClient's, and so are the
     options that are not named here.
 
-    server: a host, or a list of hosts and of (host, port), to be tried in turn. network: an `async def` that brings
-    the network up, called before each attempt; OSError where it cannot. backoff: a retry.Backoff, None: 1 s to 60 s,
-    after a refusal 60 s to an hour. clean_session: True: the first login starts a new session; each further one
-    resumes it. False: the first one resumes it too; its messages may come at once: declare handlers by on() before.
+    server: a host, or a list of hosts and of (host, port), to be tried in turn. network: a function, or an
+    `async def`, that brings the network up, called before each attempt; OSError where it cannot. backoff: a
+    retry.Backoff, None: 1 s to 60 s, after a refusal 60 s to an hour. clean_session: True: the first login starts a
+    new session; each further one resumes it. False: the first one resumes it too; its messages may come at once:
+    declare handlers by on() before.
     session_expiry: s that the broker keeps the session without a connection; default 3600, or for ever with
     clean_session=False. queue: how many messages at QoS 0 wait for `async for`, and for handlers that are coroutines.
     outbox: an outbox.Outbox, where publishes wait while there is no connection; without one their callers do.
@@ -322,6 +324,11 @@ class MQTTClient(Subscriber):
                 s.receiving -= 1
             if s.store:
                 s.store.undealt(kept.ack & 0xFFFF)
+        elif kept.ack and not refused and kept.epoch == e.epoch:
+            e.owed += 1
+        if not refused and kept.epoch == e.epoch and e.owed >= e.session.size:
+            # Nothing would come any more (4.9); in a new connection they all come again.
+            self._fail(ResourceError((_UNDEALT, e.owed)))
 
     def _resumed(self, present):
         """A new connection, before anything else is done with it."""

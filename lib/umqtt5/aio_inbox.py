@@ -124,11 +124,12 @@ class Handler:
         self.subscription = None
 
     def __call__(self, m):
+        m = m.copy()  # for a coroutine, which outlives what is in the buffer
         result = self.function(m)
         if hasattr(result, "send"):
-            # Not started yet: it will be called again, with a copy.
+            # Not called again: it may be what client.publish() returned, to a lambda, when the packet was out.
             self.subscription.handler = Later(self.client, self.function)
-            self.subscription.handler(m)
+            self.subscription.handler(m, lambda _: result)
         elif self.subscription.handler is self:
             self.subscription.handler = self.function
         self.client._engine.session.usual = None  # it knows this object
@@ -141,11 +142,11 @@ class Later:
         self.client = client
         self.function = function
 
-    def __call__(self, m):
+    def __call__(self, m, function=None):
         client = self.client
         if client._worker is None:
             client._worker = core.create_task(work(client))
-        client._jobs.put(m, self.function)
+        client._jobs.put(m, function or self.function)
 
 
 async def work(client):
@@ -160,7 +161,9 @@ async def work(client):
             try:
                 try:
                     try:
-                        await kept.handler(kept.message)
+                        result = kept.handler(kept.message)
+                        if result is not None:
+                            await result
                     except Reject as x:
                         reason = x.reason
                         props = client._engine.properties(x.props, 4)

@@ -12,7 +12,8 @@ from asyncio import core
 from errno import ENOTCONN, ETIMEDOUT
 
 from .aio_wait import pause, wake
-from .errors import Refused, wrong
+from .codec import milliseconds
+from .errors import Refused
 from .reader import UP
 
 # What a task needs (its line among Line._lines): the way to the stream free; and room in flight; or a slot for
@@ -25,7 +26,6 @@ SLOT = const(2)
 PARTING = const(2)
 GONE = const(3)
 
-_TIMEOUT = const(123)  # see texts.py
 _REQUESTS = const(2)  # session.py has so many slots beside those for PUBLISH
 
 
@@ -158,8 +158,7 @@ class Line:
 
     async def _within(self, timeout, coro, what):
         """timeout: s."""
-        if not isinstance(timeout, (int, float)):
-            raise wrong(_TIMEOUT)
+        milliseconds(timeout)
         try:
             return await asyncio.wait_for(coro, timeout)
         except asyncio.TimeoutError:

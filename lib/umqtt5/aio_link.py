@@ -137,7 +137,9 @@ class Link(Line):
         if self._network:
             self._state("network")
             try:
-                await self._network()
+                result = self._network()
+                if result is not None:  # else: no `async def`, and it has waited by itself
+                    await result
             except core.CancelledError:
                 if core.cur_task is not self._keeper:
                     raise
@@ -469,10 +471,12 @@ class Link(Line):
             e.kept = None
             if e.session.store:
                 e.session.store.holding = False
-            if e.state != UP or not e.handler_raised:
+            if not e.handler_raised:
+                raise
+            report(x, "message handler")
+            if e.state != UP:
                 raise
             e.handler_raised = False
-            report(x, "message handler")
         if not self._was_up and e.state == UP:
             self._up()
         e.session.waiters.took = False

@@ -24,6 +24,7 @@ _ZERO = const(12)
 _PROPS_BEYOND = const(13)
 _NOT_A_STRING = const(14)
 _NOT_TEXT = const(15)
+_TIMEOUT = const(123)
 
 # 2.2.2.2, table 2-4. Three bytes an identifier, found at 3 * identifier: its type, and the packets that may carry it,
 # high byte first: bit n = control packet type n; bit 0 = the will inside CONNECT.
@@ -75,6 +76,13 @@ _NOT_ZERO = const(b"\x0b\x21\x23\x27")
 def kind(ident):
     """Type of the property `ident`: 0..8 as listed above _TABLE; 0 where there is no such property."""
     return _TABLE[3 * ident] if 0 <= ident <= _LAST else 0
+
+
+def milliseconds(timeout):
+    """`timeout` (s) in ms, of which a board's clock can tell at most 268 millions apart."""
+    if not isinstance(timeout, (int, float)) or not timeout < 268435:
+        raise wrong(_TIMEOUT)
+    return int(timeout * 1000)
 
 
 def u16(buf, i):

@@ -11,10 +11,9 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 import umqtt5.transport as transport
 
-from .errors import wrong
+from .codec import milliseconds
 from .quick import pull, push
 
-_TIMEOUT = const(123)  # see texts.py
 _POLLIN = const(1)  # select's, on every port
 _POLLOUT = const(4)
 _UP = const(2)  # as in reader.py
@@ -115,12 +114,7 @@ class Driver:
 
     def _deadline(self, timeout=None):
         """When an operation ends that begins now. Without what has been spent: _wait() adds that, as it is then."""
-        if timeout is None:
-            timeout = self._engine.timeout
-        elif isinstance(timeout, (int, float)):
-            timeout = int(timeout * 1000)
-        else:
-            raise wrong(_TIMEOUT)
+        timeout = self._engine.timeout if timeout is None else milliseconds(timeout)
         return ticks_add(ticks_ms(), timeout - self._spent)
 
     def _work(self, deadline):

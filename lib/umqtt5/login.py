@@ -180,7 +180,7 @@ class Login(Reader):
         if self.state == _UP and not self.exchange:
             raise errors.ProtocolError(_CONNACK_AGAIN)
         rx = self.rx
-        if n == 2 and rx[1]:
+        if n == 2:
             # The answer of a broker that knows only MQTT 3.1.1
             self.parting = 0
             raise errors.Refused(_MQTT_311, 0x84)

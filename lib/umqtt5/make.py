@@ -10,7 +10,7 @@ from micropython import const
 import sys
 from array import array
 
-from .codec import find, put_data, put_vbi, text
+from .codec import find, milliseconds, put_data, put_vbi, text
 from .errors import wrong
 from .login import Terms
 from .packets import payload
@@ -113,7 +113,8 @@ def _engine(
     ):
         if not isinstance(value, int):
             raise wrong((_WHOLE_NUMBER, name), TypeError)
-    if not isinstance(timeout, (int, float)) or timeout <= 0:
+    timeout = milliseconds(timeout)
+    if timeout <= 0:
         raise wrong(_TIMEOUT)
     if not 0 <= keepalive <= 65535:
         raise wrong(_KEEPALIVE)
@@ -204,7 +205,7 @@ def _engine(
     e.views = [e.rx]
     for i in range(step, rx_size, step):
         e.views.append(memoryview(e.rx)[i:])
-    e.timeout = int(timeout * 1000)  # ms
+    e.timeout = timeout  # ms
     e.keepalive = 0  # s
     e.state = _CLOSED
     e.driver = e.turn = None  # the driver, and its quick.pull(): nothing here uses them

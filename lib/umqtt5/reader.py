@@ -67,10 +67,13 @@ class Reader(Packets):
 
     def broke(self):
         """An exception has left the engine. State is FAILED now; or UP, and handler_raised set, where it is a message
-        handler's own: then the connection is whole."""
+        handler's own: then the connection is whole. But not when the last of the messages that the broker may send
+        without an acknowledgement has raised: in a new connection they all come again."""
         self.handler_raised = self.in_handler and self.state == UP
         self.in_handler = False
-        if self.state == CONNECTING or (self.state == UP and not self.handler_raised):
+        if self.handler_raised and self.owed >= self.session.size:
+            self._failed(0x83)  # as many as Receive Maximum are unacknowledged: nothing would come any more (4.9)
+        elif self.state == CONNECTING or (self.state == UP and not self.handler_raised):
             self._failed(PeerError.latest or 0x80 if self.parting is None else self.parting)
         PeerError.latest = 0
 
@@ -274,8 +277,9 @@ class Reader(Packets):
     def tell(self, name, value):
         """on_event(name, value): something that no call of the application's can report.
 
-        "oversized": bytes of a PUBLISH larger than rx. "refused": (topic, reason), a publish that nobody waits for;
-        or (topic filter, reason), a subscription that could not be made again.
+        "oversized": bytes of a PUBLISH larger than rx. "unhandled": the topic of a message that no handler and no
+        callback was there for; it is acknowledged, and gone. "refused": (topic, reason), a publish that nobody waits
+        for; or (topic filter, reason), a subscription that could not be made again.
         After a reconnect with the session gone: "unsent": (topic, msg), not acknowledged, and not sent anew (without
         republish=True); "unconfirmed": the topic of a message at QoS 2 that the broker had received, not confirmed.
         "unproven": how many messages came before the proof of a server that gives it late (server_proof="reauth"),

@@ -13,6 +13,7 @@ from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
 
 import umqtt5.ending  # noqa: F401  now, while there is memory for it: what ends a connection must not wait for some
 
+from .codec import milliseconds
 from .errors import AuthError, MQTTError, PeerError, Refused
 from .reader import UP
 from .retry import PERMANENT, Backoff, brokers, made, not_granted, verdict
@@ -276,7 +277,7 @@ class MQTTClient(Simple):
         timeout: s; then OSError(ETIMEDOUT)."""
         if self._engine.in_handler:
             raise RuntimeError(_IN_HANDLER)
-        deadline = None if timeout is None else ticks_add(ticks_ms(), int(timeout * 1000))
+        deadline = None if timeout is None else ticks_add(ticks_ms(), milliseconds(timeout))
         while self._engine.session.sending or self._outbox:
             try:
                 if self.sock is not None:
@@ -329,7 +330,7 @@ class MQTTClient(Simple):
         """Connect, for as long as it takes or `timeout` s."""
         if self._engine.in_handler:
             raise RuntimeError(_IN_HANDLER)
-        until = None if timeout is None else ticks_add(ticks_ms(), int(timeout * 1000))
+        until = None if timeout is None else ticks_add(ticks_ms(), milliseconds(timeout))
         i = 0
         while True:
             if self._ever or i:

@@ -73,6 +73,8 @@ def subscription(topic, qos, handler, ident, no_local, retain_as_published, reta
         raise wrong(_SUB_OPTIONS)
     if handler and not callable(handler):
         raise wrong((_FUNCTION, "handler"), TypeError)
+    if not isinstance(ident, int) or not 0 <= ident <= 268435455:
+        raise wrong(_SUB_ID)
     if no_local and filter.startswith(b"$share/"):
         raise wrong(_NO_LOCAL)  # [MQTT-3.8.3-4]
     options = qos | (4 if no_local else 0) | (8 if retain_as_published else 0) | retain_handling << 4
@@ -128,8 +130,6 @@ def send_subscribe(e, s):
     CONNACK does not allow."""
     _may_request(e)
     f = s.filter
-    if not isinstance(s.id, int) or not 0 <= s.id <= 268435455:
-        raise wrong(_SUB_ID)
     if s.id and find(s.props, 0, len(s.props), 0x0B) >= 0:
         raise wrong(_SECOND_ID)
     if f.startswith(b"$share/") and not e.granted(0x2A, 1):
@@ -239,7 +239,7 @@ def unsubscribe(c, topic, props):
 
 def on(c, filter, handler, id):
     c._engine.receiving()
-    add(c._engine.session, Subscription(id or 0, check_filter(filter), handler, 0, b""))
+    add(c._engine.session, subscription(filter, 0, handler, id or 0, False, False, 0, b""))
 
 
 def _clear_way(c):

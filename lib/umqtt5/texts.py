@@ -78,7 +78,7 @@ _TEXTS = {
     59: "reauth_every: 1..432000 s, with auth=",
     60: "props: property 0x%02X has an argument of its own",
     122: "%s: a whole number",
-    123: "timeout: seconds, a number above 0",
+    123: "timeout: seconds, a number above 0, below 268435",
     124: "auth: a mechanism, made of its class: ScramSHA256(user, password)",
     125: "%s: a function",
     126: "a payload is str or bytes: str(21.5) for a number, json.dumps() for a dict",
@@ -89,6 +89,7 @@ _TEXTS = {
     64: "the server did not prove itself, not in a re-authentication either",
     # tls, redirect
     65: "ssl_params: %s is none of %s",
+    131: "ssl: True, or an SSLContext",
     66: 'ssl=True needs the CA that signed the broker\'s certificate: ssl_params={"cadata": <DER>}',
     121: "ssl_params: cadata, or cert and key: missing, or not in DER "
     "(openssl x509 -in ca.pem -outform der -out ca.der)",
@@ -135,7 +136,8 @@ _TEXTS = {
     101: "session_expiry: CONNECT said 0, and only 0 can follow it",
     # the drivers: simple, aio and what they use
     129: "%s=%s(...): an object, made of that class",
-    102: "not inside a message handler: it would wait",
+    102: "not inside a message handler: it would wait; set a flag there, and do it when check_msg() has returned",
+    130: "%d messages whose handlers raised are not acknowledged: the broker sends no more",
     127: "server: a host name or an address; port: 1..65535",
     103: "ssl_params without ssl=True",
     104: "server: an empty list",

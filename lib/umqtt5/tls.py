@@ -10,6 +10,7 @@ from .errors import wrong
 _SSL_PARAMS = const(65)
 _NO_CA = const(66)
 _NOT_DER = const(121)
+_SSL = const(131)
 
 _TLS = const("TLS handshake")
 
@@ -22,8 +23,11 @@ def context(ssl, params, server):
     ssl: an SSLContext; or True, and then ssl_params has `cadata` (the CA's certificate, DER bytes), if need be
     `server_hostname` (default: the server's name), and `cert` and `key` (DER) of the client's own. Without a CA the
     broker would not be verified: ValueError, unless `cert_reqs` says ssl.CERT_NONE in so many words."""
+    params = params or {}
     name = params.get("server_hostname") or server
     if ssl is not True:
+        if not hasattr(ssl, "verify_mode"):
+            raise wrong(_SSL, TypeError)
         return ssl, name
     for key in params:
         if key not in _PARAMS:
@@ -44,7 +48,7 @@ def context(ssl, params, server):
             made.load_verify_locations(cadata=params["cadata"])
         if "cert" in params:
             made.load_cert_chain(params["cert"], params["key"])
-    except (ValueError, OSError, KeyError):
+    except (ValueError, TypeError, OSError, KeyError):
         raise wrong(_NOT_DER)
     return made, name
 

@@ -26,6 +26,7 @@ def make(
     scram.proof_due = False  # the caller must run another exchange(), and set it to False before a new login
     scram._gs2 = b"n," + (b"" if authzid is None else b"a=" + _name(authzid)) + b","
     scram._name = _name(user)
+    check(isinstance(min_iterations, int) and isinstance(max_iterations or 0, int), "iterations")
     scram._min = min_iterations
     if max_iterations is not None:
         scram._max = max_iterations
@@ -49,6 +50,7 @@ def utf8(text):
     """A str, or bytes in UTF-8, as bytes that are not empty."""
     if isinstance(text, str):
         text = text.encode()
+    check(isinstance(text, (bytes, bytearray)), "string")
     check(text, "empty")
     return text
 

@@ -14,6 +14,8 @@ _TEXTS = {
     # Token
     "token": "the server answered the token with %s",
     # SCRAM, arguments
+    "string": "user, password, authzid: str or bytes",
+    "iterations": "min_iterations, max_iterations: whole numbers",
     "empty": "empty user, password or authzid",
     "control": "control character in user or authzid",
     "server_proof": "server_proof: one of 'require', 'reauth', 'skip'",

@@ -1,0 +1,177 @@
+# Message handlers that are not as they should be: what becomes of their messages, and of the connection.
+import asyncio
+import json
+
+from test_aio import run, until
+from umqtt5 import MQTTClient
+from umqtt5.aio import MQTTClient as Aio
+from umqtt5.retry import Backoff
+from wire import raises
+
+MOST = 5  # receive_maximum
+
+
+def fill(host, port, topic, n):
+    """n messages that are no JSON, and one that is."""
+    sender = MQTTClient("handlers-sender", host, port)
+    sender.connect()
+    for _ in range(n):
+        sender.publish(topic, b"no JSON", qos=1)
+    sender.publish(topic, b"{}", qos=1)
+    sender.disconnect()
+
+
+def test_as_many_raise_as_may_be_unacknowledged(broker_host, plain_port):
+    """The last one ends the connection, for in this one nothing would come any more; and they come again."""
+    got = []
+
+    def handler(m):
+        got.append(m.dup)
+        if cured and m.payload != b"{}":
+            return
+        json.loads(m.payload)
+
+    c = MQTTClient("handlers", broker_host, plain_port, receive_maximum=MOST, session_expiry=60, on_event=print)
+    c.on("handlers/a", handler)
+    c.connect()
+    c.subscribe("handlers/a", 1, handler)
+    cured = False
+    fill(broker_host, plain_port, "handlers/a", MOST)
+    for n in range(MOST):
+        assert c.sock is not None, n
+        raises(ValueError, c.wait_msg)
+    assert c.sock is None and got == [False] * MOST
+    raises(OSError, c.check_msg)
+    cured = True
+    assert c.connect(False)
+    while len(got) < 2 * MOST + 1:
+        c.wait_msg()
+    assert got[MOST:] == [True] * MOST + [False]
+    c.ping()
+    c.disconnect()
+
+
+def test_fewer_leave_the_connection(broker_host, plain_port):
+    got = []
+
+    def handler(m):
+        got.append(m.payload)
+        json.loads(m.payload)
+
+    c = MQTTClient("handlers", broker_host, plain_port, receive_maximum=MOST)
+    c.connect()
+    c.subscribe("handlers/b", 1, handler)
+    fill(broker_host, plain_port, "handlers/b", MOST - 1)
+    for _ in range(MOST - 1):
+        raises(ValueError, c.wait_msg)
+    c.wait_msg()
+    assert got[-1] == b"{}"
+    c.disconnect()
+
+
+def deaf(broker_host, plain_port, handler, got):
+    events = []
+
+    async def main():
+        c = Aio("handlers", broker_host, plain_port, receive_maximum=MOST, backoff=Backoff(0.05, 0.05, 0.05, 0.05),
+                on_event=lambda *event: events.append(event))  # fmt: skip
+        async with c:
+            await c.subscribe("handlers/c", 1, handler)
+            fill(broker_host, plain_port, "handlers/c", MOST)
+            await until(lambda: b"{}" in got)
+            assert c.epoch == 2 and len(got) == 2 * MOST + 1, (c.epoch, got)
+            await until(lambda: not c._engine.session.receiving)
+
+    heard = run(main)
+    assert [type(e) for e in heard] == [ValueError] * MOST, heard
+    return [value for name, value in events if name == "lost"]
+
+
+def test_asyncio_function(broker_host, plain_port):
+    got = []
+
+    def handler(m):
+        got.append(m.payload)
+        if len(got) <= MOST:  # so long it is not cured
+            json.loads(m.payload)
+
+    (lost,) = deaf(broker_host, plain_port, handler, got)
+    assert isinstance(lost, ValueError)
+
+
+def test_asyncio_coroutine(broker_host, plain_port):
+    got = []
+
+    async def handler(m):
+        got.append(m.payload)
+        await asyncio.sleep_ms(1)
+        if len(got) <= MOST:
+            json.loads(m.payload)
+
+    (lost,) = deaf(broker_host, plain_port, handler, got)
+    assert "%d messages whose handlers raised" % MOST in str(lost), lost
+
+
+def test_a_lambda_that_publishes_is_called_once(broker_host, plain_port):
+    """What asyncio's publish() returns can be awaited, but the packet may be out already."""
+
+    async def main():
+        for qos in (0, 1, 2):
+            got = []
+            async with Aio("handlers", broker_host, plain_port) as c:
+                await c.subscribe("handlers/out", 2, lambda m: got.append(m.payload))  # noqa: B023
+                await c.subscribe("handlers/in", 2, lambda m: c.publish("handlers/out", m.payload, qos=qos))  # noqa: B023
+                for i in range(4):
+                    await c.publish("handlers/in", b"%d" % i, qos=qos)
+                await c.publish("handlers/out", b"end", qos=qos)
+                await until(lambda: len(got) == 5)  # noqa: B023
+                await asyncio.sleep_ms(20)
+                assert sorted(got) == [b"0", b"1", b"2", b"3", b"end"], got
+
+    assert run(main) == []
+
+
+def test_a_coroutine_gets_its_first_message_once(broker_host, plain_port):
+    async def main():
+        got = []
+
+        async def handler(m):
+            await asyncio.sleep_ms(2)
+            got.append((m.topic, m.payload))
+
+        async with Aio("handlers", broker_host, plain_port) as c:
+            await c.subscribe("handlers/d", 2, handler)
+            for i in range(4):
+                await c.publish("handlers/d", b"%d" % i, qos=2)
+            await until(lambda: len(got) == 4)
+            assert got == [(b"handlers/d", b"%d" % i) for i in range(4)], got
+
+    assert run(main) == []
+
+
+def test_nobody_to_give_it_to(broker_host, plain_port):
+    events = []
+    c = MQTTClient("handlers", broker_host, plain_port, on_event=lambda *event: events.append(event))
+    c.connect()
+    c.subscribe("handlers/e", 1)
+    c.publish("handlers/e", b"x", qos=1)
+    while not events:  # it may have come before the PUBACK
+        c.wait_msg()
+    assert events == [("unhandled", b"handlers/e")], events
+    c.set_callback(lambda topic, msg: events.append(msg))
+    c.publish("handlers/e", b"y", qos=1)
+    while len(events) < 2:
+        c.wait_msg()
+    assert events[1:] == [b"y"], events
+    c.disconnect()
+
+
+def test_a_network_hook_that_is_a_plain_function(broker_host, plain_port):
+    calls = []
+
+    async def main():
+        async with Aio("handlers", broker_host, plain_port, network=lambda: calls.append(1)) as c:
+            await c.publish("t", b"m", qos=1)
+
+    assert run(main) == []
+    assert calls == [1]
