@@ -174,7 +174,7 @@ SITUATIONS = {
     "SCRAM-SHA-256: CONNACK 0x8C": [("plain_port", SCRAM % "'any'"), ("password_port", SCRAM % "'any'")],
     "the keys are for another salt": [("port", SCRAM % KEYS)],
     "NotProven": [(_says(wire.connack()), SCRAM % KEYS), (_says(wire.connack()), SCRAM % "'any'")],
-    "CONNACK of MQTT 3.1.1": [(_says(b"\x20\x02\x00\x01"), "")],
+    "CONNACK of MQTT 3.1.1": [(_says(b"\x20\x02\x00\x01"), ""), (_says(b"\x20\x02\x00\x00"), "")],
 }
 CASES = [
     pytest.param(says, *case, id=f"{says}-{i}") for says, cases in SITUATIONS.items() for i, case in enumerate(cases)

@@ -401,11 +401,13 @@ def test_packets_that_break_the_rules():
 def test_the_answer_of_a_3_1_1_broker():
     from umqtt5.errors import Refused
 
-    w = Wire()
-    w.e.open(0, True)
-    w.flush()
-    e = raises(Refused, w.feed, b"\x20\x02\x00\x01")
-    assert e.reason == 0x84 and "3.1.1" in str(e)
+    # The second one does not look at the version in CONNECT, and says yes.
+    for code, kind, reason in ((1, Refused, 0x84), (0, MalformedPacket, 0x81)):
+        w = Wire()
+        w.e.open(0, True)
+        w.flush()
+        e = raises(kind, w.feed, bytes((0x20, 2, 0, code)))
+        assert e.reason == reason and "3.1.1" in str(e)
 
 
 def test_assigned_client_identifier():

@@ -19,7 +19,7 @@ from rules import (
 )
 from umqtt5.errors import MalformedPacket, PeerError, ProtocolError
 from umqtt5.message import Reject
-from umqtt5.reader import UP
+from umqtt5.reader import FAILED, UP
 from umqtt5.subscribe import Subscription, add, remove
 from wire import Wire, packet, publish, raises
 
@@ -271,11 +271,25 @@ def test_more_than_receive_maximum_at_both_qos():
 
     w = Wire(receive_maximum=2).up()
     add(w.e.session, Subscription(0, b"t", handler, 0, b""))
-    for pid in (5, 6):
-        raises(KeyError, w.feed, publish(b"t", b"", 1, pid))
-        assert w.e.state == UP
-        w.e.handler_raised = False
+    raises(KeyError, w.feed, publish(b"t", b"", 1, 5))
+    assert w.e.state == UP
+    w.e.handler_raised = False
+    fine(w, publish(b"other", b"", 2, 6))
     protocol_error(w, publish(b"t", b"", 1, 7), 0x93)
+
+
+def test_all_that_may_come_has_come_and_its_handlers_raised():
+    def handler(m):
+        raise KeyError("not acknowledged")
+
+    for qos in (1, 2):
+        w = Wire(receive_maximum=2).up()
+        add(w.e.session, Subscription(0, b"t", handler, 0, b""))
+        raises(KeyError, w.feed, publish(b"t", b"", qos, 5))
+        assert w.e.state == UP
+        raises(KeyError, w.feed, publish(b"t", b"", qos, 6))
+        assert w.e.state == FAILED and w.e.farewell()
+        assert w.flush()[-1] == b"\xe0\x01\x83", w.sent
 
 
 def test_acknowledged_messages_no_longer_count():

@@ -76,9 +76,9 @@ def test_options_out_of_bounds():
     c = MQTTClient("c", "127.0.0.1", 1)
     for options in ({"qos": 3}, {"qos": -1}, {"retain_handling": 3}, {"retain_handling": -1}):
         raises(ValueError, lambda: c.subscribe("a", **options))  # noqa: B023
-    w = Wire().up()
     for ident in (-1, 268435456):
-        raises(ValueError, send_subscribe, w.e, Subscription(ident, b"a", None, 0, b""))
+        raises(ValueError, lambda: c.subscribe("a", id=ident))  # noqa: B023
+    w = Wire().up()
     raises(ValueError, send_subscribe, w.e, Subscription(6, b"a", None, 0, b"\x0b\x05"))
     assert sent(w) == []
     assert subscribe(w, ident=268435455).props == b"\x0b\xff\xff\xff\x7f"

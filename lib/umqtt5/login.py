@@ -182,6 +182,8 @@ class Login(Reader):
         rx = self.rx
         if n == 2:
             # The answer of a broker that knows only MQTT 3.1.1
+            if not rx[1]:
+                raise errors.MalformedPacket(_MQTT_311)
             self.parting = 0
             raise errors.Refused(_MQTT_311, 0x84)
         if n < 3 or rx[0] > 1:
