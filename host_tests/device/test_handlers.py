@@ -175,3 +175,43 @@ def test_a_network_hook_that_is_a_plain_function(broker_host, plain_port):
 
     assert run(main) == []
     assert calls == [1]
+
+
+def test_a_coroutine_that_nobody_runs(broker_host, plain_port):
+    """The blocking client says so, each time, and acknowledges nothing."""
+
+    async def handler(*_):
+        raise AssertionError("it ran")
+
+    c = MQTTClient("handlers", broker_host, plain_port)
+    c.connect()
+    c.subscribe("handlers/f", 1, handler)
+    c.subscribe("handlers/g", 1)
+    c.set_callback(handler)
+    sender = MQTTClient("handlers-sender", broker_host, plain_port)
+    sender.connect()
+    for topic in ("handlers/f", "handlers/f", "handlers/g", "handlers/g"):
+        sender.publish(topic, b"m", qos=1)
+        assert "give a plain function" in str(raises(TypeError, c.wait_msg))
+    assert c._engine.owed == 4
+    c.disconnect()
+    sender.disconnect()
+
+
+def test_asyncios_callback_that_is_a_coroutine(broker_host, plain_port):
+    got = []
+
+    async def callback(topic, msg):
+        await asyncio.sleep_ms(1)
+        got.append((topic, msg))
+
+    async def main():
+        async with Aio("handlers", broker_host, plain_port) as c:
+            c.set_callback(callback)
+            await c.subscribe("handlers/h", 1)
+            for i in range(3):
+                await c.publish("handlers/h", b"%d" % i, qos=1)
+            await until(lambda: len(got) == 3)
+
+    assert run(main) == []
+    assert got == [(b"handlers/h", b"%d" % i) for i in range(3)], got

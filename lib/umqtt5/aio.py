@@ -287,8 +287,8 @@ class MQTTClient(Subscriber):
     # --- messages
 
     def set_callback(self, f):
-        """f(topic, msg), a plain function: for messages that no handler takes, instead of `async for`;
-        None: those again."""
+        """f(topic, msg): for messages that no handler takes, instead of `async for`; None: that again. An `async def`
+        runs in a task of its own each time, when the message is acknowledged already."""
         self._engine.set_callback(f)
 
     def __aiter__(self):

@@ -150,10 +150,12 @@ class WaitEngine(Engine):
         self.undealt = []  # those at QoS 2 that are not dealt with yet
 
     def _call_back(self, m):
-        if self.callback:
-            self.callback(m.topic, m.payload)
-        else:
+        if not self.callback:
             self.keep(m)
+            return
+        result = self.callback(m.topic, m.payload)
+        if hasattr(result, "send"):  # an `async def`
+            core.create_task(result)
 
     def _ack(self, header, reason, pid, props=b""):
         if not self.keeps(header, pid):

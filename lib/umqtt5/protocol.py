@@ -96,9 +96,10 @@ class Engine(Login):
 
     def _call_back(self, message):
         if self.callback:
-            self.callback(message.topic, message.payload)
-        elif self.on_event:
+            return self.callback(message.topic, message.payload)
+        if self.on_event:
             self.tell("unhandled", message.topic)
+        return None
 
     def _answer(self, n, packet):
         """Parse PUBACK, PUBREC, PUBREL, PUBCOMP (3.4.2): reason << 16 | packet identifier. Allocates where the broker

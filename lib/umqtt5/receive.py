@@ -8,7 +8,7 @@ says so.
 from micropython import const
 
 from .codec import find, u16, vbi
-from .errors import ProtocolError, ResourceError
+from .errors import ProtocolError, ResourceError, wrong
 from .message import Message, Reject, Usual
 from .reader import UP
 from .subscribe import suback
@@ -20,6 +20,7 @@ _ALIAS_ABOVE = const(81)
 _ALIAS_NEW = const(82)
 _NEEDS_RX_START = const(83)
 _TOO_MANY = const(84)
+_NOBODY_RUNS = const(132)
 
 _DRAIN = const(3)  # as in reader.py
 
@@ -168,7 +169,10 @@ def _dispatch(e, m, s):
         i = s.subscriptions[i].handler if i >= 0 else None
         if by_number and m.is_new(s):
             _remember(m, s, i)
-        (i or e.to_callback)(m)
+        i = (i or e.to_callback)(m)
+        if i is not None and hasattr(i, "send") and not s.waiters:
+            s.usual = None  # so the next one comes here again
+            raise wrong(_NOBODY_RUNS, TypeError)
 
 
 def _hand_all(e, m, s, by_number, i):

@@ -115,6 +115,7 @@ _TEXTS = {
     82: "a topic alias that was never given a topic",
     83: "a message with topic and properties needs rx_size=%d",
     84: "more than receive_maximum=%d unacknowledged messages",
+    132: "a coroutine, which nobody runs here: give a plain function",
     # subscribe (3.8 to 3.11)
     85: "not a topic filter: empty; # not at the end; or # or + beside other characters between two /",
     86: "subscribe(topic, qos, handler): qos, and retain_handling, are 0, 1 or 2",
