@@ -5,8 +5,17 @@ from .aio_line import SLOT
 from .aio_link import Link
 from .aio_wait import report
 from .errors import Refused
-from .retry import not_granted
-from .subscribe import add, check_filter, get, next_id, remove, send_subscribe, send_unsubscribe, subscription
+from .subscribe import (
+    add,
+    check_filter,
+    get,
+    next_id,
+    not_granted,
+    remove,
+    send_subscribe,
+    send_unsubscribe,
+    subscription,
+)
 
 
 class Subscriber(Link):
@@ -103,8 +112,8 @@ class Subscriber(Link):
             except Refused as x:
                 add(e.session, s)  # wanted all the same: it is asked for again with the next session
                 e.tell("refused", (s.filter, x.reason))
-            except ValueError:  # not of this broker
-                e.tell("refused", (s.filter, not_granted(e, s.filter)))
+            except ValueError:  # not of this broker; 0x95: larger than it takes
+                e.tell("refused", (s.filter, not_granted(e, s.filter) or 0x95))
             except OSError:
                 return
             except Exception as x:  # the store's

@@ -49,15 +49,6 @@ def verdict(error):
     return PERMANENT  # ValueError and the like: a mistake of the program's
 
 
-def not_granted(engine, filter):
-    """Why this broker takes no SUBSCRIBE of ours for this topic filter: a reason code, as it would have answered."""
-    if filter.startswith(b"$share/") and not engine.granted(0x2A, 1):
-        return 0x9E
-    if not engine.granted(0x28, 1) and (b"+" in filter or b"#" in filter):
-        return 0xA2
-    return 0x95  # larger than it takes
-
-
 class Backoff:
     """How long to wait before the next attempt: twice as long each time, up to a cap; and by chance up to half of it
     less, so that a hundred boards do not come back in the same second after a power cut. All in seconds."""

@@ -16,7 +16,7 @@ import umqtt5.ending  # noqa: F401  now, while there is memory for it: what ends
 from .codec import milliseconds
 from .errors import AuthError, MQTTError, PeerError, Refused
 from .reader import UP
-from .retry import PERMANENT, Backoff, brokers, made, not_granted, verdict
+from .retry import PERMANENT, Backoff, brokers, made, verdict
 from .simple import MQTTClient as Simple
 
 _FREE = const(0)  # as in session.py
@@ -402,7 +402,7 @@ class MQTTClient(Simple):
         """Subscribe again to what the broker's session has not."""
         if not self._missing:
             return
-        from .subscribe import add, get, send_subscribe
+        from .subscribe import add, get, not_granted, send_subscribe
 
         e = self._engine
         while self._missing:
@@ -419,8 +419,8 @@ class MQTTClient(Simple):
                         self._store.subscribed(s)
                 except Refused as x:
                     e.tell("refused", (s.filter, x.reason))
-                except ValueError:  # not of this broker
-                    e.tell("refused", (s.filter, not_granted(e, s.filter)))
+                except ValueError:  # not of this broker; 0x95: larger than it takes
+                    e.tell("refused", (s.filter, not_granted(e, s.filter) or 0x95))
             del self._missing[0]
 
     def _finish(self, i, lost=False):

@@ -125,6 +125,14 @@ def remove(s, filter):
 # --- for the engine `e`
 
 
+def not_granted(e, filter):
+    """The reason code (3.9.3) with which this broker would refuse to subscribe to `filter`, by what its CONNACK has
+    said; 0: it would not."""
+    if filter.startswith(b"$share/") and not e.granted(0x2A, 1):
+        return 0x9E
+    return 0xA2 if not e.granted(0x28, 1) and (b"+" in filter or b"#" in filter) else 0
+
+
 def send_subscribe(e, s):
     """Build the SUBSCRIBE of subscription `s`: the slot that waits for its answer. ValueError for what the broker's
     CONNACK does not allow."""
@@ -132,10 +140,9 @@ def send_subscribe(e, s):
     f = s.filter
     if s.id and find(s.props, 0, len(s.props), 0x0B) >= 0:
         raise wrong(_SECOND_ID)
-    if f.startswith(b"$share/") and not e.granted(0x2A, 1):
-        raise wrong(_NO_SHARED)
-    if not e.granted(0x28, 1) and (b"+" in f or b"#" in f):
-        raise wrong(_NO_WILDCARDS)
+    reason = not_granted(e, f)
+    if reason:
+        raise wrong(_NO_SHARED if reason == 0x9E else _NO_WILDCARDS)
     if not e.granted(0x29, 1):
         s.id = 0  # [MQTT-3.2.2.3.12]
     props = s.props
