@@ -17,13 +17,18 @@ from errno import ECONNRESET
 from time import ticks_ms
 
 from .aio_inbox import Inbox, Messages, work
-from .aio_line import PARTING, ROOM, WAY
 from .aio_subscribe import Subscriber
 from .aio_wait import Done, WaitEngine
 from .errors import ResourceError, wrong
 from .quick import readdress
-from .reader import UP
 from .retry import brokers, made
+
+_LEAVING = const(1)  # as in aio_line.py
+_PARTING = const(2)  # as in aio_line.py
+_ROOM = const(1)  # as in aio_line.py
+_STAYING = const(0)  # as in aio_line.py
+_WAY = const(0)  # as in aio_line.py
+_UP = const(2)  # as in reader.py
 
 # Texts of errors: see texts.py.
 _QOS = const(26)
@@ -153,7 +158,7 @@ class MQTTClient(Subscriber):
         except OSError:
             pass  # too slow, or gone
         except ValueError:
-            self._leaving = False
+            self._leaving = _STAYING
             self._push()
             raise
         except BaseException:
@@ -163,14 +168,14 @@ class MQTTClient(Subscriber):
 
     async def _leave(self, reason, props, session_expiry):
         e = self._engine
-        self._leaving = self._leaving or True
-        while e.state == UP and self._leaving < PARTING and (e.left or e.held):
+        self._leaving = self._leaving or _LEAVING
+        while e.state == _UP and self._leaving < _PARTING and (e.left or e.held):
             await self._watch()
-        if e.state == UP and self._leaving < PARTING:
+        if e.state == _UP and self._leaving < _PARTING:
             e.end(reason, props, session_expiry)
-            self._leaving = PARTING
+            self._leaving = _PARTING
             self._push()
-        while e.state == UP and self._leaving == PARTING:
+        while e.state == _UP and self._leaving == _PARTING:
             await self._watch()
 
     async def flush(self, timeout=None):
@@ -179,7 +184,7 @@ class MQTTClient(Subscriber):
             await self._within(timeout, self.flush(), "flush")
             return
         e = self._engine
-        while e.session.sending or e.left or e.held or self._lines[ROOM] or self._lines[WAY] or self._waits():
+        while e.session.sending or e.left or e.held or self._lines[_ROOM] or self._lines[_WAY] or self._waits():
             self._check()
             await self._watch()
         if e.session.store:
@@ -214,7 +219,7 @@ class MQTTClient(Subscriber):
         Not a coroutine itself: what can go out at once does, and at QoS 0 nothing is allocated."""
         if timeout is not None:
             return self._within(timeout, self._publish(topic, msg, retain, qos, props, wait), "publish")
-        if not self._at_once(ROOM if qos else WAY):
+        if not self._at_once(_ROOM if qos else _WAY):
             return self._publish(topic, msg, retain, qos, props, wait)
         e = self._engine
         i = None
@@ -258,7 +263,7 @@ class MQTTClient(Subscriber):
 
     async def _publish(self, topic, msg, retain, qos, props, wait):
         """publish(), where it has to wait."""
-        need = ROOM if qos else WAY
+        need = _ROOM if qos else _WAY
         if not self._at_once(need) and not await self._wait_turn(need):
             # No connection, but an outbox.
             await self._outbox.publish(topic, msg, qos << 1 | (1 if retain else 0), props, wait)
@@ -303,7 +308,7 @@ class MQTTClient(Subscriber):
             e.undealt.remove(kept)
             if e.session.store:
                 e.session.store.dealt(kept.ack & 0xFFFF)
-        if kept.ack and kept.epoch == e.epoch and e.state == UP:
+        if kept.ack and kept.epoch == e.epoch and e.state == _UP:
             self._due.append((kept, reason, props))
             self._push()
 
@@ -370,7 +375,7 @@ class MQTTClient(Subscriber):
         is raised here, and the client connects anew, with what it has logged in with before: after a refusal as late
         as retry.py says. Cancelled, it goes on by itself."""
         e = self._engine
-        while e.state != UP:
+        while e.state != _UP:
             self._check()
             await self._watch()
         self._check()
@@ -379,7 +384,7 @@ class MQTTClient(Subscriber):
         self._rouse()
         while e.authenticating and e.epoch == epoch:
             await self._watch()
-        if e.state != UP or e.epoch != epoch:
+        if e.state != _UP or e.epoch != epoch:
             error = self._failure or self.error
             if error is None:
                 self._check()

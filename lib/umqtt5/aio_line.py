@@ -14,17 +14,20 @@ from errno import ENOTCONN, ETIMEDOUT
 from .aio_wait import pause, wake
 from .codec import milliseconds
 from .errors import Refused
-from .reader import UP
+
+_UP = const(2)  # as in reader.py
 
 # What a task needs (its line among Line._lines): the way to the stream free; and room in flight; or a slot for
 # SUBSCRIBE or UNSUBSCRIBE.
-WAY = const(0)
-ROOM = const(1)
-SLOT = const(2)
+_WAY = const(0)
+_ROOM = const(1)
+_SLOT = const(2)
 
-# Line._leaving, where it is not a bool: our DISCONNECT is being written; it is out.
-PARTING = const(2)
-GONE = const(3)
+# Line._leaving: our DISCONNECT is about to be built; it is being written; it is out.
+_STAYING = const(0)
+_LEAVING = const(1)
+_PARTING = const(2)
+_GONE = const(3)
 
 _REQUESTS = const(2)  # session.py has so many slots beside those for PUBLISH
 
@@ -37,7 +40,7 @@ class Line:
         self._keeper = None  # the task without which nothing would ever come
         self._fatal = None  # why there is none
         self.error = None  # why the last connection or attempt ended; None while one is up
-        self._leaving = False  # a DISCONNECT is about to go out
+        self._leaving = _STAYING
         self._lines = ([], [], [])  # by need: tasks that wait
         self._turn = None  # the one among them whose turn it is
         self._tail = None  # [task, done] that waits until its payload is out
@@ -47,19 +50,19 @@ class Line:
     def _free(self, need):
         """Whether a packet can be built now."""
         e = self._engine
-        if e.state != UP or e.left or self._leaving or e.held:
+        if e.state != _UP or e.left or self._leaving or e.held:
             return False
-        if need == ROOM:
+        if need == _ROOM:
             return e.may_publish()
-        return need == WAY or e.session.waiters.requests() < _REQUESTS
+        return need == _WAY or e.session.waiters.requests() < _REQUESTS
 
     def _advance(self):
         """The way is free, or the connection up, or an answer has come: who is next?"""
         if self._watchers:
             self._changed()
-        if self._turn is None and self._engine.state == UP:
-            for need in (ROOM, SLOT, WAY):
-                if not self._lines[need] or (need != SLOT and self._outbox and self._outbox.pending()):
+        if self._turn is None and self._engine.state == _UP:
+            for need in (_ROOM, _SLOT, _WAY):
+                if not self._lines[need] or (need != _SLOT and self._outbox and self._outbox.pending()):
                     continue  # what is in the outbox was there first
                 if self._free(need):
                     self._turn = self._lines[need].pop(0)
@@ -75,7 +78,7 @@ class Line:
         try:
             while True:
                 self._check()
-                if self._outbox and self._engine.state != UP and need != SLOT:
+                if self._outbox and self._engine.state != _UP and need != _SLOT:
                     if self._turn is me:
                         self._turn = None
                     else:
@@ -102,7 +105,7 @@ class Line:
         """True where nobody waits, and the packet can be built without waiting."""
         if self._turn is not None or self._lines[need] or not self._free(need):
             return False
-        return need == SLOT or not self._outbox or not self._outbox.pending()
+        return need == _SLOT or not self._outbox or not self._outbox.pending()
 
     def _sent(self, i):
         """A packet has been built that slot i has to be answered for: what _answer() waits with."""

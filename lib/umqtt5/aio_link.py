@@ -12,13 +12,23 @@ from asyncio import core
 from errno import ECONNABORTED, ECONNRESET, ETIMEDOUT
 from time import ticks_add, ticks_diff, ticks_ms
 
-from .aio_line import GONE, PARTING, ROOM, WAY, Line
+from .aio_line import Line
 from .aio_wait import pause, ready, report, wake
 from .errors import Disconnected, MQTTError, PeerError, Refused
 from .quick import pull, push
-from .reader import CLOSED, FAILED, UP
-from .retry import PERMANENT, RETRY, Backoff, made, verdict
+from .retry import Backoff, made, verdict
 from .transport import addresses, connected, poller, start
+
+_GONE = const(3)  # as in aio_line.py
+_PARTING = const(2)  # as in aio_line.py
+_ROOM = const(1)  # as in aio_line.py
+_STAYING = const(0)  # as in aio_line.py
+_WAY = const(0)  # as in aio_line.py
+_CLOSED = const(0)  # as in reader.py
+_FAILED = const(3)  # as in reader.py
+_UP = const(2)  # as in reader.py
+_PERMANENT = const(2)  # as in retry.py
+_RETRY = const(0)  # as in retry.py
 
 _SLICE = const(5)  # ms that the reader reads on while there is something, before other tasks run
 _TLS = const("TLS handshake")  # as in tls.py
@@ -77,7 +87,8 @@ class Link(Line):
         """Start connecting; returns at once. Needs a running loop."""
         if self._keeper is None:
             self._fatal = self._failure = None
-            self._leaving = self._patient = False
+            self._leaving = _STAYING
+            self._patient = False
             self._keeper = core.create_task(self._keep())
 
     async def _keep(self):
@@ -96,7 +107,7 @@ class Link(Line):
                 return
             if self._was_up:
                 self._engine.tell("lost", self.error)
-            elif not self._patient and verdict(self.error) == PERMANENT:
+            elif not self._patient and verdict(self.error) == _PERMANENT:
                 self._fatal = self.error
                 self._keeper = None
                 self._end()
@@ -124,7 +135,7 @@ class Link(Line):
         self._hops = 0
         if not self._was_up:
             self._broker = (self._broker + 1) % len(self._brokers)
-            if self._broker and verdict(error) == RETRY:
+            if self._broker and verdict(error) == _RETRY:
                 return 0
         return self._backoff.wait(error, ticks_ms())
 
@@ -168,7 +179,7 @@ class Link(Line):
         e = self._engine
         now = ticks_ms()
         ms = e.timer(now) if e.state else e.timeout
-        if e.state != UP:
+        if e.state != _UP:
             left = ticks_diff(self._deadline, now)
             if left <= 0:
                 raise OSError(ETIMEDOUT, self._doing)
@@ -182,7 +193,7 @@ class Link(Line):
     def _again(self):
         """Whether a re-authentication has something to compute: the keeper's business, who has no stream to read."""
         e = self._engine
-        return e.state == UP and e.auth_busy() and not e.left
+        return e.state == _UP and e.auth_busy() and not e.left
 
     async def _sleep(self, ms):
         self._alarm = ticks_add(ticks_ms(), ms)
@@ -234,13 +245,13 @@ class Link(Line):
         sock = self._sock
         if sock is not None:
             self._sock = e.turn = self._as_before = None
-            if e.state == FAILED and e.farewell():
+            if e.state == _FAILED and e.farewell():
                 try:
                     sock.write(e.out, e.off, e.left)
                 except OSError:
                     pass
             sock.close()
-        if e.state != CLOSED and not (self._was_up or e.midway or isinstance(self._failure, Refused)):
+        if e.state != _CLOSED and not (self._was_up or e.midway or isinstance(self._failure, Refused)):
             # CONNECT is out. The broker may have made a session, and its CONNACK not have come: then the next one
             # says that a session is present, and it is empty.
             self._anew = True
@@ -257,7 +268,7 @@ class Link(Line):
         self._due.clear()
         self._written(False)
         if self._outbox:
-            for need in (ROOM, WAY):
+            for need in (_ROOM, _WAY):
                 for task in self._lines[need]:
                     wake(task)  # to the outbox
 
@@ -348,7 +359,7 @@ class Link(Line):
     def _push(self):
         """Write what is due, as far as the stream takes it. Any task may call it: nothing waits here."""
         e = self._engine
-        if self._stuck or self._sock is None or not 0 < e.state < FAILED or self._leaving == GONE:
+        if self._stuck or self._sock is None or not 0 < e.state < _FAILED or self._leaving == _GONE:
             return
         try:
             while e.left or (e.pending and e.next()) or ((self._due or self._outbox) and self._more()):
@@ -361,8 +372,8 @@ class Link(Line):
                 e.wrote(n, ticks_ms())
                 if self._tail and not e.left:
                     self._written(True)
-                if self._leaving == PARTING and not e.left:  # [MQTT-3.14.4-2]
-                    self._leaving = GONE
+                if self._leaving == _PARTING and not e.left:  # [MQTT-3.14.4-2]
+                    self._leaving = _GONE
                     break
         except Exception as x:
             self._last_words(x)
@@ -386,7 +397,7 @@ class Link(Line):
         if e.next():
             return True
         # Not while a task has been told that it may build its packet.
-        return self._outbox and self._turn is None and e.state == UP and not self._leaving and self._outbox.feed()
+        return self._outbox and self._turn is None and e.state == _UP and not self._leaving and self._outbox.feed()
 
     def _last_words(self, error):
         """A write failed. The broker may have said why before it closed, and that is the better error."""
@@ -415,7 +426,7 @@ class Link(Line):
         try:
             self._listen()
             while self._failure is None:
-                if e.state != UP and e.auth_busy():
+                if e.state != _UP and e.auth_busy():
                     await self._work()
                     self._push()
                 elif e.acks_full():
@@ -441,7 +452,7 @@ class Link(Line):
     def _listen(self, *ahead):
         """Begin to read; or go on, behind an exception of a handler's. As driver.Driver's, for quick.py."""
         e = self._engine
-        if self._sock is not None and e.state != FAILED:
+        if self._sock is not None and e.state != _FAILED:
             try:
                 e.turn = pull(e, self._sock.readinto, self._sock.write, ticks_ms, *ahead).send
                 e.turn(None)
@@ -456,7 +467,7 @@ class Link(Line):
         """An exception is on its way: Ctrl-C in a write, and who knows how much of the packet is out; or one that
         quick.pull() has raised, which its caller deals with."""
         e = self._engine
-        if e.state == UP and not e.handler_raised:
+        if e.state == _UP and not e.handler_raised:
             self._fail(OSError(ECONNRESET, "interrupted"))
 
     def _got(self):
@@ -474,10 +485,10 @@ class Link(Line):
             if not e.handler_raised:
                 raise
             report(x, "message handler")
-            if e.state != UP:
+            if e.state != _UP:
                 raise
             e.handler_raised = False
-        if not self._was_up and e.state == UP:
+        if not self._was_up and e.state == _UP:
             self._up()
         e.session.waiters.took = False
         if self._pinging and e.pinged is None:

@@ -1,7 +1,8 @@
 """The asyncio client's subscriptions: made, made again where the broker has lost the session, undone."""
 
+from micropython import const
+
 from .aio_inbox import Handler
-from .aio_line import SLOT
 from .aio_link import Link
 from .aio_wait import report
 from .errors import Refused
@@ -16,6 +17,8 @@ from .subscribe import (
     send_unsubscribe,
     subscription,
 )
+
+_SLOT = const(2)  # as in aio_line.py
 
 
 class Subscriber(Link):
@@ -70,8 +73,8 @@ class Subscriber(Link):
         store = e.session.store
         old = get(s, new.filter)
         while True:
-            if not self._at_once(SLOT):
-                await self._wait_turn(SLOT)
+            if not self._at_once(_SLOT):
+                await self._wait_turn(_SLOT)
             if store and not e.session.known and store.has(new):
                 add(s, new)  # the session of this device's last life has it
                 self._advance()
@@ -129,8 +132,8 @@ class Subscriber(Link):
         filter = check_filter(topic)
         reason = -1
         while reason < 0:
-            if not self._at_once(SLOT):
-                await self._wait_turn(SLOT)
+            if not self._at_once(_SLOT):
+                await self._wait_turn(_SLOT)
             try:
                 if self._engine.session.store:
                     self._engine.session.store.unsubscribed(filter)

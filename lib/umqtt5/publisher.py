@@ -7,7 +7,8 @@ from micropython import const
 
 from .codec import put_data, put_vbi, vbi_size
 from .errors import wrong
-from .reader import UP
+
+_UP = const(2)  # as in reader.py
 
 # Texts of errors: see texts.py.
 _QOS = const(26)
@@ -44,7 +45,7 @@ class Publisher:
     def _prepare(self, e):
         """Put a PUBLISH (3.3) at QoS 0 into tx, whole but for its length and payload. False, and nothing is done,
         where that cannot be."""
-        if self._qos or e.state != UP or e.authenticating or (self._retain and not e.retain_available):
+        if self._qos or e.state != _UP or e.authenticating or (self._retain and not e.retain_available):
             return False
         if e.left or e.pending:
             self._client._flush(None)

@@ -19,7 +19,9 @@ from time import ticks_diff, ticks_ms
 from .auth import Exchange
 from .codec import find, text, u32, vbi, vbi_size
 from .errors import AuthError, NotProven, ProtocolError, wrong
-from .reader import UP, Reader
+from .reader import Reader
+
+_UP = const(2)  # as in reader.py
 
 # Texts of errors: see texts.py.
 _CONNACK_AGAIN = const(27)
@@ -87,7 +89,7 @@ class _Due:
         """In front of the engine's. Allocates nothing until it is time."""
         e = self.engine
         left = Reader.timer(e, now)
-        if e.state != UP or e.in_handler:
+        if e.state != _UP or e.in_handler:
             return left
         ms = e.terms.reauth_every - ticks_diff(now, self.since)
         if ms > 0:

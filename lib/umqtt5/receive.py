@@ -10,8 +10,9 @@ from micropython import const
 from .codec import find, u16, vbi
 from .errors import ProtocolError, ResourceError, wrong
 from .message import Message, Reject, Usual
-from .reader import UP
 from .subscribe import suback
+
+_UP = const(2)  # as in reader.py
 
 # Texts of errors: see texts.py.
 _UNASKED = const(79)
@@ -96,7 +97,7 @@ def _publish(e, m, n):
 def _publish1(e, pid, handler):  # 4.3.2
     owe(e, 1)
     handler = _hand(e, handler)  # from here on the reason
-    if e.state == UP:  # the handler may have disconnected
+    if e.state == _UP:  # the handler may have disconnected
         e.owed -= 1
         e._ack(0x40, handler, pid, e.reject_props if handler else b"")
 
@@ -117,7 +118,7 @@ def _publish2(e, pid):  # 4.3.3
         received(s, pid)
     else:
         e.owed -= 1
-    if e.state == UP:
+    if e.state == _UP:
         e._ack(0x50, i, pid, e.reject_props if i else b"")
     return h
 

@@ -12,7 +12,8 @@ from os import urandom
 
 from .codec import find, topic, u16
 from .props import decode, encode
-from .reader import UP
+
+_UP = const(2)  # as in reader.py
 
 _POLLIN = const(1)  # as in driver.py
 
@@ -69,7 +70,7 @@ def request(client, topic, msg, timeout, qos=0, props=None):
                 client._wait(_POLLIN, deadline)
             except BaseException:  # a re-authentication by the timer may fail in there
                 r.awaited = None
-                if e.state != UP:
+                if e.state != _UP:
                     client._abort()  # it was the connection's end, not only the deadline
                 raise
     client._flush(None)

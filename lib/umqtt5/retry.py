@@ -24,9 +24,9 @@ PERMANENT = const(2)  # a person has to change something: raised at the very fir
 
 # CONNACK's reasons (3.2.2.2) that no waiting cures: version, client identifier, password, not authorized, banned,
 # method, will topic, packet too large, will payload, retain, QoS; and that we broke the protocol.
-_PERMANENT = const(b"\x81\x82\x84\x85\x86\x87\x8a\x8c\x90\x95\x99\x9a\x9b")
+_PERMANENT_REASONS = const(b"\x81\x82\x84\x85\x86\x87\x8a\x8c\x90\x95\x99\x9a\x9b")
 # DISCONNECT's (3.14.2.1): not authorized, session taken over, administrative action.
-_LONG = const(b"\x87\x8e\x98")
+_LONG_REASONS = const(b"\x87\x8e\x98")
 
 # ms. A connection that has lasted so many times the last wait clears the count of failures: not every login does,
 # or two boards with one client identifier would throw each other out every second, for ever.
@@ -41,11 +41,11 @@ def verdict(error):
         return RETRY
     reason = getattr(error, "reason", None)
     if isinstance(error, OSError):
-        return LONG if reason and reason in _LONG else RETRY
+        return LONG if reason and reason in _LONG_REASONS else RETRY
     if isinstance(error, (AuthError, ResourceError)):
         return PERMANENT
     if isinstance(error, MQTTError):
-        return PERMANENT if reason and reason in _PERMANENT else RETRY
+        return PERMANENT if reason and reason in _PERMANENT_REASONS else RETRY
     return PERMANENT  # ValueError and the like: a mistake of the program's
 
 

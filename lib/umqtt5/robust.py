@@ -15,9 +15,11 @@ import umqtt5.ending  # noqa: F401  now, while there is memory for it: what ends
 
 from .codec import milliseconds
 from .errors import AuthError, MQTTError, PeerError, Refused
-from .reader import UP
-from .retry import PERMANENT, Backoff, brokers, made, verdict
+from .retry import Backoff, brokers, made, verdict
 from .simple import MQTTClient as Simple
+
+_UP = const(2)  # as in reader.py
+_PERMANENT = const(2)  # as in retry.py
 
 _FREE = const(0)  # as in session.py
 _PUBCOMP = const(3)  # as in session.py
@@ -151,7 +153,7 @@ class MQTTClient(Simple):
                     raise OSError(ENOTCONN, "not connected")
                 self._until = None
                 while e.held or (qos and not (e.quota and e.may_publish())):
-                    if e.in_handler or e.state != UP:
+                    if e.in_handler or e.state != _UP:
                         break  # super().publish() knows why not
                     if e.held:
                         self._unheld()
@@ -240,7 +242,7 @@ class MQTTClient(Simple):
                 new = self._subscription(filter, qos, handler, options)
                 if not store.has(new):
                     store.unsubscribed(filter)
-                elif self._engine.state == UP and not self._engine.session.known:
+                elif self._engine.state == _UP and not self._engine.session.known:
                     add(self._engine.session, new)
                     self._remember(filter)
                     return qos
@@ -315,7 +317,7 @@ class MQTTClient(Simple):
         """The connection has ended with x; raises x where it has not: then it is a handler's, or a handler must not
         wait for a new one."""
         e = self._engine
-        if e.in_handler or (e.state == UP and self.sock is not None):
+        if e.in_handler or (e.state == _UP and self.sock is not None):
             raise x
         self.log(False, x)
         if self._ever and self._backoff.since is not None:
@@ -360,14 +362,14 @@ class MQTTClient(Simple):
 
     def _hopeless(self, x):
         """True where x is to be raised: for a person, or for the application (its flash is full; its handler's)."""
-        if self.sock is not None and self._engine.state == UP:
+        if self.sock is not None and self._engine.state == _UP:
             return True
         self._pause(x)
         self._engine.tell("failed", x)
         if len(self._brokers) > 1:
             self._brokers.append(self._brokers.pop(0))
             self.server, self.port, self._tls = self._brokers[0]
-        return (verdict(x) == PERMANENT and not self._ever) or bool(self._store and self._store.log.failed)
+        return (verdict(x) == _PERMANENT and not self._ever) or bool(self._store and self._store.log.failed)
 
     def _attempt(self, clean, timeout):
         e = self._engine
@@ -474,7 +476,7 @@ class MQTTClient(Simple):
 
     def _feed(self):
         e = self._engine
-        while e.state == UP and len(self._outbox) and not e.held:
+        while e.state == _UP and len(self._outbox) and not e.held:
             if e.left:
                 self._flush(None)
             elif not self._outbox.feed(e):
@@ -483,7 +485,7 @@ class MQTTClient(Simple):
             self._flush(None)
 
     def _receive(self, deadline):
-        if self._outbox and self._engine.state == UP and not self._engine.in_handler:
+        if self._outbox and self._engine.state == _UP and not self._engine.in_handler:
             self._feed()
         return super()._receive(deadline)
 

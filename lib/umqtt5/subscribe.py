@@ -141,8 +141,10 @@ def send_subscribe(e, s):
     if s.id and find(s.props, 0, len(s.props), 0x0B) >= 0:
         raise wrong(_SECOND_ID)
     reason = not_granted(e, f)
+    if reason == 0x9E:
+        raise wrong(_NO_SHARED)
     if reason:
-        raise wrong(_NO_SHARED if reason == 0x9E else _NO_WILDCARDS)
+        raise wrong(_NO_WILDCARDS)
     if not e.granted(0x29, 1):
         s.id = 0  # [MQTT-3.2.2.3.12]
     props = s.props
