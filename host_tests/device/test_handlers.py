@@ -6,6 +6,7 @@ from test_aio import run, until
 from umqtt5 import MQTTClient
 from umqtt5.aio import MQTTClient as Aio
 from umqtt5.retry import Backoff
+from umqtt5.robust import MQTTClient as Robust
 from wire import raises
 
 MOST = 5  # receive_maximum
@@ -48,6 +49,28 @@ def test_as_many_raise_as_may_be_unacknowledged(broker_host, plain_port):
         c.wait_msg()
     assert got[MOST:] == [True] * MOST + [False]
     c.ping()
+    c.disconnect()
+
+
+def test_robust_connects_anew_by_itself(broker_host, plain_port):
+    got = []
+
+    def handler(m):
+        got.append(m.payload)
+        if len(got) <= MOST:
+            json.loads(m.payload)
+
+    c = Robust("handlers", broker_host, plain_port, receive_maximum=MOST)
+    c.connect()
+    c.subscribe("handlers/i", 1, handler)
+    fill(broker_host, plain_port, "handlers/i", MOST)
+    for _ in range(MOST):
+        raises(ValueError, c.wait_msg)
+    assert c.sock is None
+    while b"{}" not in got:
+        c.wait_msg()
+    assert len(got) == 2 * MOST + 1, got
+    c.publish("handlers/i", b"m", qos=2)
     c.disconnect()
 
 
