@@ -162,7 +162,7 @@ async def work(client):
                 try:
                     try:
                         result = kept.handler(kept.message)
-                        if result is not None:
+                        if hasattr(result, "send"):
                             await result
                     except Reject as x:
                         reason = x.reason

@@ -149,7 +149,7 @@ class Link(Line):
             self._state("network")
             try:
                 result = self._network()
-                if result is not None:  # else: no `async def`, and it has waited by itself
+                if hasattr(result, "send"):  # else: no `async def`, and it has waited by itself
                     await result
             except core.CancelledError:
                 if core.cur_task is not self._keeper:
