@@ -38,6 +38,7 @@ def _write(e):
         e.driver._abort()
         raise
     e.midway = True  # TLS may hold the bytes: only the same may follow
+    e.prepared = None  # on_wait() may publish
     return False
 
 
@@ -300,6 +301,8 @@ class Driver:
     def _sleep(self, events, ms):
         if self.on_wait:
             self.on_wait()
+            if self.sock is None:  # it has read that the connection is gone, or disconnected
+                raise OSError(errno.ENOTCONN, self._doing)
             ms = min(ms, _SLICE)
         if events != self._events:
             self._poll.modify(self.sock, events)

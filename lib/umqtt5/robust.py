@@ -315,9 +315,9 @@ class MQTTClient(Simple):
 
     def _lost(self, x):
         """The connection has ended with x; raises x where it has not: then it is a handler's, or a handler must not
-        wait for a new one."""
+        wait for a new one, or on_wait() in the middle of a login."""
         e = self._engine
-        if e.in_handler or (e.state == _UP and self.sock is not None):
+        if e.in_handler or self.sock is not None:
             raise x
         self.log(False, x)
         if self._ever and self._backoff.since is not None:
@@ -407,23 +407,28 @@ class MQTTClient(Simple):
         from .subscribe import add, get, not_granted, send_subscribe
 
         e = self._engine
-        while self._missing:
-            s = get(e.session, self._missing[0])
-            if s:
-                self._until = self._deadline()
-                self._flush(self._until)
-                self._doing = "SUBACK"
-                try:
-                    i = send_subscribe(e, s)
-                    add(e.session, s)  # anew: its number belongs to the new session now
-                    super()._finish(i)
-                    if self._store:
-                        self._store.subscribed(s)
-                except Refused as x:
-                    e.tell("refused", (s.filter, x.reason))
-                except ValueError:  # not of this broker; 0x95: larger than it takes
-                    e.tell("refused", (s.filter, not_granted(e, s.filter) or 0x95))
-            del self._missing[0]
+        missing = self._missing
+        self._missing = []  # on_wait() may read, which must not begin it anew
+        try:
+            while missing:
+                s = get(e.session, missing[0])
+                if s:
+                    self._until = self._deadline()
+                    self._flush(self._until)
+                    self._doing = "SUBACK"
+                    try:
+                        i = send_subscribe(e, s)
+                        add(e.session, s)  # anew: its number belongs to the new session now
+                        super()._finish(i)
+                        if self._store:
+                            self._store.subscribed(s)
+                    except Refused as x:
+                        e.tell("refused", (s.filter, x.reason))
+                    except ValueError:  # not of this broker; 0x95: larger than it takes
+                        e.tell("refused", (s.filter, not_granted(e, s.filter) or 0x95))
+                del missing[0]
+        finally:
+            self._missing = missing or self._missing
 
     def _finish(self, i, lost=False):
         """lost: the connection has ended already."""
@@ -461,12 +466,12 @@ class MQTTClient(Simple):
             self._try()
         elif len(o):
             self._feed()
-        if self.sock is not None and not len(o):
+        if e.state == _UP and not len(o):
             return False
         topic = e.topic(topic)
         props = e.properties(props, 3)
         while o.put(topic, msg, flags, props) < 0:
-            if e.in_handler:
+            if e.in_handler or (self.sock is not None and e.state != _UP):  # on_wait() in a login
                 raise OSError(ENOTCONN, "the outbox is full")
             if self.sock is None:
                 self.reconnect()
