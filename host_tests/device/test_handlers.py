@@ -119,7 +119,7 @@ def test_asyncio_function(broker_host, plain_port):
             json.loads(m.payload)
 
     (lost,) = deaf(broker_host, plain_port, handler, got)
-    assert isinstance(lost, ValueError)
+    assert "handlers raised" in str(lost), lost
 
 
 def test_asyncio_coroutine(broker_host, plain_port):
@@ -132,7 +132,7 @@ def test_asyncio_coroutine(broker_host, plain_port):
             json.loads(m.payload)
 
     (lost,) = deaf(broker_host, plain_port, handler, got)
-    assert "%d messages whose handlers raised" % MOST in str(lost), lost
+    assert "handlers raised" in str(lost), lost
 
 
 def test_a_lambda_that_publishes_is_called_once(broker_host, plain_port):

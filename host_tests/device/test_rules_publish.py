@@ -292,6 +292,25 @@ def test_all_that_may_come_has_come_and_its_handlers_raised():
         assert w.flush()[-1] == b"\xe0\x01\x83", w.sent
 
 
+def test_messages_on_their_way_are_no_reason_to_end():
+    """At QoS 2 a broker may have more of them in flight than it should: Session.grace."""
+
+    def handler(m):
+        raise KeyError("not acknowledged")
+
+    w = Wire(receive_maximum=2).up()
+    w.e.session.grace = 9
+    add(w.e.session, Subscription(0, b"t", handler, 0, b""))
+    for pid in (5, 6, 7):
+        fine(w, publish(b"other", b"", 2, pid))
+    for qos in (0, 1):
+        raises(KeyError, w.feed, publish(b"t", b"", qos, 8))
+        assert w.e.state == UP
+        w.e.handler_raised = False
+    raises(KeyError, w.feed, publish(b"t", b"", 1, 9))
+    assert w.e.state == FAILED
+
+
 def test_acknowledged_messages_no_longer_count():
     def handler(m):
         raise Reject(0x97)

@@ -19,7 +19,7 @@ from time import ticks_ms
 from .aio_inbox import Inbox, Messages, work
 from .aio_subscribe import Subscriber
 from .aio_wait import Done, WaitEngine
-from .errors import ResourceError, wrong
+from .errors import wrong
 from .quick import readdress
 from .retry import brokers, made
 
@@ -32,7 +32,6 @@ _UP = const(2)  # as in reader.py
 
 # Texts of errors: see texts.py.
 _QOS = const(26)
-_UNDEALT = const(130)
 _FUNCTION = const(125)
 
 
@@ -329,11 +328,10 @@ class MQTTClient(Subscriber):
                 s.receiving -= 1
             if s.store:
                 s.store.undealt(kept.ack & 0xFFFF)
-        elif kept.ack and not refused and kept.epoch == e.epoch:
+        elif kept.ack and not refused and kept.epoch == e.epoch and e.state == _UP:
             e.owed += 1
-        if not refused and kept.epoch == e.epoch and e.owed >= e.session.size:
-            # Nothing would come any more (4.9); in a new connection they all come again.
-            self._fail(ResourceError((_UNDEALT, e.owed)))
+        if not refused and kept.epoch == e.epoch and e.state == _UP and e.stuck():
+            self._undealt()
 
     def _resumed(self, present):
         """A new connection, before anything else is done with it."""

@@ -124,12 +124,15 @@ class Handler:
         self.subscription = None
 
     def __call__(self, m):
-        m = m.copy()  # for a coroutine, which outlives what is in the buffer
-        result = self.function(m)
+        try:
+            copy = m.copy()  # for a coroutine, which outlives what is in the buffer
+        except MemoryError:
+            copy = None
+        result = self.function(m if copy is None else copy)
         if hasattr(result, "send"):
             # Not called again: it may be what client.publish() returned, to a lambda, when the packet was out.
             self.subscription.handler = Later(self.client, self.function)
-            self.subscription.handler(m, lambda _: result)
+            self.subscription.handler(m, copy and (lambda _: result))
         elif self.subscription.handler is self:
             self.subscription.handler = self.function
         self.client._engine.session.usual = None  # it knows this object

@@ -39,6 +39,7 @@ class Line:
         self._engine = engine
         self._keeper = None  # the task without which nothing would ever come
         self._fatal = None  # why there is none
+        self._failure = None  # why this connection is about to end
         self.error = None  # why the last connection or attempt ended; None while one is up
         self._leaving = _STAYING
         self._lines = ([], [], [])  # by need: tasks that wait
@@ -50,7 +51,7 @@ class Line:
     def _free(self, need):
         """Whether a packet can be built now."""
         e = self._engine
-        if e.state != _UP or e.left or self._leaving or e.held:
+        if e.state != _UP or e.left or self._leaving or e.held or self._failure:
             return False
         if need == _ROOM:
             return e.may_publish()

@@ -63,7 +63,6 @@ class Link(Line):
         self._asleep = False  # the keeper sleeps, and may be woken
         self._alarm = 0  # ticks: when it wakes by itself
         self._pinging = False  # the deadline of a PINGRESP is why
-        self._failure = None  # of this connection
         self._fatal = None
         self._stuck = False  # the stream takes nothing now: the writer waits for it
         self._was_up = False
@@ -416,6 +415,7 @@ class Link(Line):
         try:
             return self._sock.write(buf, n)
         except Exception as x:
+            self._engine.prepared = None  # push() still runs, and a handler may publish
             self._last_words(x)
 
     # --- the reader
@@ -428,6 +428,8 @@ class Link(Line):
             while self._failure is None:
                 if e.state != _UP and e.auth_busy():
                     await self._work()
+                    if not self._was_up and e.state == _UP:  # a proof that came late
+                        self._up()
                     self._push()
                 elif e.acks_full():
                     await self._watch()  # until the writer has got rid of them
@@ -468,6 +470,7 @@ class Link(Line):
         quick.pull() has raised, which its caller deals with."""
         e = self._engine
         if e.state == _UP and not e.handler_raised:
+            e.prepared = None  # push() has ended
             self._fail(OSError(ECONNRESET, "interrupted"))
 
     def _got(self):
@@ -484,10 +487,10 @@ class Link(Line):
                 e.session.store.holding = False
             if not e.handler_raised:
                 raise
+            e.handler_raised = False
             report(x, "message handler")
             if e.state != _UP:
-                raise
-            e.handler_raised = False
+                self._undealt()
         if not self._was_up and e.state == _UP:
             self._up()
         e.session.waiters.took = False
@@ -497,6 +500,10 @@ class Link(Line):
         if e.into is e.head and (op & 0xF6 != 0x30 or e.left or e.pending or self._due):
             self._push()
         return op
+
+    def _undealt(self):
+        """See Reader.stuck(): in the next connection these messages come again."""
+        self._fail(OSError(ECONNABORTED, "handlers raised: the messages that are not acknowledged come again"))
 
     def _unfinished(self):
         """Half a packet has come: the rest has a deadline, which the keeper may not know yet."""

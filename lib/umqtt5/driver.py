@@ -158,9 +158,7 @@ class Driver:
             return
         op = 0
         if e.prepared is not None and not e.quota:  # prepared: so nothing is to be written first
-            op = e.turn(None)
-            if op is None:
-                op = self._look(None)
+            op = self._look(None)
             if op == 0 and e.quota:
                 return  # as nearly always when pipelining
         self._doing = "waiting for room in flight"

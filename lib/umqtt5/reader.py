@@ -71,11 +71,21 @@ class Reader(Packets):
         without an acknowledgement has raised: in a new connection they all come again."""
         self.handler_raised = self.in_handler and self.state == UP
         self.in_handler = False
-        if self.handler_raised and self.owed >= self.session.size:
-            self._failed(0x83)  # as many as Receive Maximum are unacknowledged: nothing would come any more (4.9)
+        if self.handler_raised and self.stuck():
+            self._failed(0x83)
         elif self.state == CONNECTING or (self.state == UP and not self.handler_raised):
             self._failed(PeerError.latest or 0x80 if self.parting is None else self.parting)
         PeerError.latest = 0
+
+    def stuck(self):
+        """True where as many messages as Receive Maximum will never be acknowledged in this connection, since their
+        handlers raised: nothing would come any more (4.9). Those between PUBREC and PUBREL are on their way."""
+        s = self.session
+        n = self.owed
+        for i in range(len(s.received)):
+            if s.received[i]:
+                n -= s.counted[i]
+        return n >= s.size
 
     def _got(self, n):
         if self.part != _BODY:

@@ -21,7 +21,7 @@ _ALIAS_ABOVE = const(81)
 _ALIAS_NEW = const(82)
 _NEEDS_RX_START = const(83)
 _TOO_MANY = const(84)
-_NOBODY_RUNS = const(132)
+_NOBODY_RUNS = const(130)
 
 _DRAIN = const(3)  # as in reader.py
 

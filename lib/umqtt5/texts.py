@@ -115,7 +115,7 @@ _TEXTS = {
     82: "a topic alias that was never given a topic",
     83: "a message with topic and properties needs rx_size=%d",
     84: "more than receive_maximum=%d unacknowledged messages",
-    132: "a coroutine, which nobody runs here: give a plain function",
+    130: "a coroutine, which nobody runs here: give a plain function",
     # subscribe (3.8 to 3.11)
     85: "not a topic filter: empty; # not at the end; or # or + beside other characters between two /",
     86: "subscribe(topic, qos, handler): qos, and retain_handling, are 0, 1 or 2",
@@ -138,7 +138,6 @@ _TEXTS = {
     # the drivers: simple, aio and what they use
     129: "%s=%s(...): an object, made of that class",
     102: "not inside a message handler: it would wait; set a flag there, and do it when check_msg() has returned",
-    130: "%d messages whose handlers raised are not acknowledged: the broker sends no more",
     127: "server: a host name or an address; port: 1..65535",
     103: "ssl_params without ssl=True",
     104: "server: an empty list",
