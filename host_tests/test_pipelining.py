@@ -127,7 +127,7 @@ def test_no_more_in_flight_than_the_table_has():
     code = """
         for i in range(20): c.publish("t", b"%d" % i, qos=1 + i % 2, wait=False)
         c.publish("t", b"20", qos=1)
-        while c._engine.session.sending: c._turn(c._deadline())  # the script still answers: do not leave
+        while c._engine.session.in_flight(): c._turn(c._deadline())  # the script still answers: do not leave
         """
     conn, _ = run(script, code)
     assert [p.payload for p in conn.all(PUBLISH)] == [b"%d" % i for i in range(21)]

@@ -68,7 +68,7 @@ def test_refused_by_the_next_broker_is_told_where_nobody_waits():
             await a
         except errors.Refused as x:
             reason = x.reason
-        await until(lambda: c.connected and not c._engine.session.sending)
+        await until(lambda: c.connected and not c._engine.session.in_flight())
         await c.disconnect()
         return reason, [value for name, value in log if name == "refused"]
         """

@@ -53,7 +53,7 @@ def three_connections(second, do, third=None, **options):
         result = board.run(do)
         assert log == ()
         log = list(board.log())
-        assert board.get("c._engine.session.sending") == 0
+        assert board.get("c._engine.session.in_flight()") == 0
         return server.finish(), log, result
 
 

@@ -10,7 +10,7 @@ client = MQTTClient(told["id"], "127.0.0.1", **options())
 
 def settle():
     s = client._engine.session
-    while s.sending or s.receiving:  # not with wait_msg(): PUBREL is no message
+    while s.in_flight() or s.receiving:  # not with wait_msg(): PUBREL is no message
         if client.check_msg() is None:
             time.sleep_ms(1)
 

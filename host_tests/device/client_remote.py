@@ -41,7 +41,7 @@ def until(condition, ms=5000):
 def settle(ms=5000):
     """Look for messages until nothing of the client's is in flight."""
     e = names["c"]._engine
-    until(lambda: not e.session.sending, ms)
+    until(lambda: not e.session.in_flight(), ms)
 
 
 names.update(

@@ -149,7 +149,7 @@ class Book:
     def check(self, broker, device):
         """After the last life has done all that it owed."""
         assert not broker.broken, broker.broken
-        assert not broker.open and not broker.out and not len(device.outbox) and not device.e.session.sending
+        assert not broker.open and not broker.out and not len(device.outbox) and not device.e.session.in_flight()
         assert not device.e.session.receiving
         got = broker.got
         for msg in self.accepted:

@@ -61,7 +61,7 @@ def check_until(client, done):
 
 
 def all_acknowledged(c):
-    return not c._engine.session.sending
+    return not c._engine.session.in_flight()
 
 
 def answered(c):

@@ -253,7 +253,7 @@ def test_cancelled_at_every_point(broker_host, plain_port):
             await until(lambda: len(got) == n)
             assert got == [b"%d" % i for i in range(n)]
             assert c.epoch == 1, "the connection broke"
-            assert not e.session.sending and c._turn is None and not any(c._lines) and c._tail is None
+            assert not e.session.in_flight() and c._turn is None and not any(c._lines) and c._tail is None
             assert not any(e.session.state), "a slot was lost"
 
     assert run(main) == []

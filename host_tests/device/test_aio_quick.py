@@ -109,7 +109,7 @@ def test_a_write_that_fails(broker_host, plain_port):
             await c.publish(b"aio-x", b"end", qos=2)
             await until(lambda: got[-1] == b"end")
             assert got.count(b"1") == got.count(b"2") == 2, got
-            assert not c._engine.session.sending
+            assert not c._engine.session.in_flight()
 
     assert run(main) == []
 

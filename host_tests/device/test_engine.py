@@ -280,7 +280,7 @@ def test_what_the_broker_does_not_offer_is_refused_here():
         lambda: w.publish(b"t", b"", False, 0, {"reason_string": "x"}),
     ):
         raises(ValueError, call)
-    assert w.flush() == [] and e.session.sending == 0
+    assert w.flush() == [] and e.session.in_flight() == 0
     w.publish(b"t", b"x" * 12, False, 1, None)  # 20 bytes: fits
     assert len(w.flush()[0]) == 20
     i = send_subscribe(e, Subscription(9, b"a", None, 0, b""))

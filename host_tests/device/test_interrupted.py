@@ -135,10 +135,10 @@ def test_a_publish_cut_short_on_its_way_into_the_table():
         w.publish(b"t", b"1", False, 1)
         w.flush()
         i = w.e.session.take(state)  # and then Ctrl-C
-        assert i >= 0 and w.e.session.sending == 2
+        assert i >= 0 and w.e.session.in_flight() == 2
         resumed(w)
         assert [p[0] for p in w.sent] == [0x3A], w.sent
-        assert w.e.session.sending == 1 and not w.e.session.state[i]
+        assert w.e.session.in_flight() == 1 and not w.e.session.state[i]
 
 
 def test_on_event_calls_while_messages_are_resent():
@@ -156,7 +156,7 @@ def test_on_event_calls_while_messages_are_resent():
     resumed(w, b"\x24\1")  # Maximum QoS 1
     assert told == [("refused", (b"t", 0x9B))] * 2
     assert [p[0] for p in w.sent] == [0x30, 0x30, 0x3A], w.sent
-    assert w.e.session.sending == 1
+    assert w.e.session.in_flight() == 1
 
 
 def test_nothing_goes_out_behind_disconnect():

@@ -135,7 +135,7 @@ def test_a_session_is_not_lost_by_an_unproven_word():
     w.feed(connack(0, 0, METHOD))
     step(w)
     prove(w)
-    assert not s.sending and place(s, 9) < 0, "proven: it is gone"
+    assert not s.in_flight() and place(s, 9) < 0, "proven: it is gone"
 
 
 def test_a_connack_that_is_wrong_is_so_when_it_is_proven():

@@ -97,7 +97,7 @@ def test_for_what_is_to_be_resent():
     net.connack = b"\x20\3\1\0\0"
     with Full("resume"):
         raises(MemoryError, c.connect, False)
-    assert c.sock is None and c._engine.session.sending == 3
+    assert c.sock is None and c._engine.session.in_flight() == 3
     c.connect(False)
     sent = [p for p in net.streams[-1].took if p[0] == 0x3A]
     assert [p[-1:] for p in sent] == [b"0", b"1", b"2"], sent

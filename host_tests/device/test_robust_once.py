@@ -37,7 +37,7 @@ def test_a_write_that_fails():
             c.publish(TOPIC, b"payload", False, qos, None, False)
             again = later(net)
             assert again.count(b"payload") == 1 and again.count(b"first") == (1 if qos else 0), (qos, short, again)
-            assert c._engine.session.sending == (2 if qos else 0)
+            assert c._engine.session.in_flight() == (2 if qos else 0)
 
 
 def test_a_write_that_takes_a_part_and_fails():
@@ -49,7 +49,7 @@ def test_a_write_that_takes_a_part_and_fails():
             c.publish(TOPIC, b"payload", False, qos, None, False)
             again = later(net)
             assert again.count(b"payload") == 1 and again.count(b"first") == 1, (qos, takes, again)
-            assert c._engine.session.sending == 2
+            assert c._engine.session.in_flight() == 2
 
 
 def test_the_connection_ends_while_it_waits_for_room():

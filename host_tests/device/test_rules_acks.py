@@ -124,9 +124,9 @@ def test_qos_2_as_the_sender():
     for _ in range(2):
         again = resume(w)
         assert [(q.name, q.pid) for q in again] == [("PUBREL", p.pid)], "never the PUBLISH again"
-    assert w.e.session.sending == 1
+    assert w.e.session.in_flight() == 1
     w.feed(ack("PUBCOMP", p.pid))
-    assert w.e.session.sending == 0 and resume(w) == []
+    assert w.e.session.in_flight() == 0 and resume(w) == []
 
 
 def test_pubrec_with_a_success_that_is_not_0():
@@ -292,7 +292,7 @@ def test_the_session_stays_while_connected():
     w.messages.clear()
     w.now += 7 * 24 * 3600_000
     w.feed(b"\xd0\x00")
-    assert w.e.session.sending == 1
+    assert w.e.session.in_flight() == 1
     w.feed(publish(b"t", b"", 2, 5, flags=8))
     assert w.messages == []
     w.feed(ack("PUBREC", pid))

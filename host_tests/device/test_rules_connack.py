@@ -87,7 +87,7 @@ def test_without_session_present_our_state_is_discarded():
     gone(w)
     opened(w, False)
     w.feed(connack(0))
-    assert w.e.session.sending == 0 and sent(w) == []
+    assert w.e.session.in_flight() == 0 and sent(w) == []
     assert events, "the application is told"
     w.feed(publish(b"t", b"new", 2, 5))
     assert w.messages == [(b"t", b"new")], "the identifier is free again"

@@ -154,7 +154,7 @@ def test_disconnect_ends_the_connection():
         e = raises(Disconnected, w.feed, data)
         assert e.reason == reason and w.e.state == FAILED
         assert not w.e.farewell() and sent(w) == [], "nothing goes out after it"
-        assert w.e.session.sending == 1
+        assert w.e.session.in_flight() == 1
 
 
 def test_reserved_bits_of_disconnect():

@@ -180,7 +180,7 @@ def test_what_a_handler_may_do(plain_port):
         c.publish("inside/ask", b"%d" % i, False, 1)
     receive(c, seen, 8)
     assert sorted(seen) == [b"0", b"0!", b"1", b"1!", b"2", b"2!", b"3", b"3!"]
-    assert c._engine.session.sending <= 1  # the last answer's acknowledgement may still be on its way
+    assert c._engine.session.in_flight() <= 1  # the last answer's acknowledgement may still be on its way
     c.disconnect()
 
 
@@ -256,11 +256,11 @@ def test_the_same_topic_in_a_small_window(plain_port):
     sent = [b"%d" % i for i in range(120)]
     for i in range(120):
         c.publish(topic, sent[i], False, 2 if i % 30 == 29 else 1, None, i % 5 == 4)
-        assert s.sending <= 3 and c._engine.quota >= 0
+        assert s.in_flight() <= 3 and c._engine.quota >= 0
         if i % 5 == 4:
-            assert not s.sending or i % 30 == 29
+            assert not s.in_flight() or i % 30 == 29
     receive(c, got, 120)
-    while s.sending:
+    while s.in_flight():
         c._turn(None)
     assert got == sent
     assert c._engine.quota == 3 and not any(s.state)

@@ -183,7 +183,7 @@ class MQTTClient(Subscriber):
             await self._within(timeout, self.flush(), "flush")
             return
         e = self._engine
-        while e.session.sending or e.left or e.held or self._lines[_ROOM] or self._lines[_WAY] or self._waits():
+        while e.session.in_flight() or e.left or e.held or self._lines[_ROOM] or self._lines[_WAY] or self._waits():
             self._check()
             await self._watch()
         if e.session.store:

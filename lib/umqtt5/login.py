@@ -221,7 +221,7 @@ class Login(Reader):
         if not rx[0]:
             s.known = 1
             s.forget_received()
-            if s.sending:
+            if s.in_flight():
                 from .resume import lost
 
                 lost(self)
@@ -250,7 +250,7 @@ class Login(Reader):
             from .reauth import arm
 
             arm(self, self.last_rx)
-        if s.sending:
+        if s.in_flight():
             from .resume import resend
 
             type(self)._resend = resend  # for next(): an import there would allocate each time

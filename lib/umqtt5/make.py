@@ -251,8 +251,8 @@ def session(s, size):
     n = size + _REQUESTS
     s.pid = array("H", bytes(2 * n))
     s.state = bytearray(n)
-    # The PUBLISH's fixed header flags; 0x10: sent in this connection, its answer gives quota back (4.9); and 8:
-    # it is sent anew, so without DUP (3.3.1.1).
+    # The PUBLISH's fixed header flags; 8: it is sent anew, so without DUP (3.3.1.1). Of this connection: 0x80: its
+    # answer gives quota back (4.9); 0x10: its PUBREL was sent again.
     s.flags = bytearray(n)
     s.waited = bytearray(n)  # 1: a caller waits for the answer and frees the slot
     s.reason = bytearray(n)
@@ -260,7 +260,6 @@ def session(s, size):
     s.msg = [None] * n
     s.props = [None] * n
     s.last = 0  # the packet identifier used last
-    s.sending = 0  # slots that hold a PUBLISH
     s.received = array("H", bytes(2 * size))  # QoS 2: identifiers between PUBREC and PUBREL; 0 is a free place
     s.known = 0  # 1: this object made the session; 2: and messages come with our Subscription Identifiers
     s.subscriptions = []

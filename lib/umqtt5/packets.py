@@ -31,7 +31,7 @@ _PING = const(34)
 _PUBACK = const(1)  # as in session.py
 _PUBREC = const(2)  # as in session.py
 _NO_RESEND = const(-1)
-_CHARGED = const(0x10)  # as in resume.py
+_CHARGED = const(0x80)  # as in resume.py
 
 
 def payload(msg):

@@ -34,6 +34,7 @@ _PUBACK = const(1)  # as in session.py
 _PUBREC = const(2)  # as in session.py
 _PUBCOMP = const(3)  # as in session.py
 _DONE = const(6)  # as in session.py
+_AGAIN = const(0x10)  # as in resume.py
 _NO_RESEND = const(-1)  # as in packets.py
 
 # The reasons that a server may give (3.4.2.1, 3.5.2.1; 3.6.2.1, 3.7.2.1).
@@ -133,9 +134,9 @@ class Engine(Login):
             s.unmatched += 1
             return 0
         answer >>= 16  # from here on the reason
-        if answer == 0x92 and not s.flags[i] >> 4:
+        if answer == 0x92 and s.flags[i] & _AGAIN:
             answer = 0  # 3.7.2.1: not an error after a reconnect, where the last PUBCOMP may have been lost
-        self.quota += s.flags[i] >> 4  # 4.9
+        self.quota += s.flags[i] >> 7  # 4.9
         topic = s.topic[i]
         s.answered(i, answer)
         if answer >= 0x80 and s.state[i] != _DONE:
@@ -165,7 +166,7 @@ class Engine(Login):
 
     def may_publish(self):
         """True where a PUBLISH with QoS > 0 may go out now (4.9), behind those to be resent (4.6)."""
-        return self.quota > 0 and self.session.sending < self.session.size and self.resend == _NO_RESEND
+        return self.quota > 0 and self.resend == _NO_RESEND
 
     def publish(self):
         """Build the PUBLISH that the driver has put into out_topic, out_msg (str or bytes), out_props (None, bytes,

@@ -11,7 +11,7 @@ _UP = const(2)  # as in reader.py
 _FREE = const(0)  # as in session.py
 _PUBACK = const(1)  # as in session.py
 _DONE = const(6)  # as in session.py
-_CHARGED = const(0x10)  # as in resume.py
+_CHARGED = const(0x80)  # as in resume.py
 
 _OFTEN = const(b"\x50\x62\x70\xd0")  # PUBREC, PUBREL, PUBCOMP, PINGRESP; and every PUBLISH and PUBACK
 
@@ -107,10 +107,9 @@ def pull(e, read, write, clock, ahead=-1, more=-1):
                 pid = rx[0] << 8 | rx[1]
                 i = pid % slots
                 if pids[i] == pid and state[i] == _PUBACK:
-                    e.quota += flags[i] >> 4  # 4.9
+                    e.quota += flags[i] >> 7  # 4.9
                     if e.answer_props:
                         e.answer_props = b""
-                    s.sending -= 1
                     topics[i] = msgs[i] = props[i] = None
                     reasons[i] = 0 if n == 2 else 0x10
                     state[i] = _DONE if waited[i] else _FREE
@@ -218,7 +217,6 @@ def push(e, write, clock):
     msgs = s.msg
     flags = s.flags
     slots = len(state)
-    most = s.size
     try:
         while True:
             msg = yield i
@@ -238,14 +236,12 @@ def push(e, write, clock):
             if header & 6:
                 pid = s.last % 65535 + 1
                 i = pid % slots
-                sending = s.sending
                 quota = e.quota
-                if state[i] or sending >= most or not quota:
+                if state[i] or not quota:
                     i = None
                     continue
                 e.quota = quota - 1
                 s.last = pids[i] = pid
-                s.sending = sending + 1
                 msgs[i] = msg
                 flags[i] = header | _CHARGED
                 state[i] = header >> 1  # PUBACK at QoS 1, PUBREC at QoS 2

@@ -8,7 +8,8 @@ _PUBACK = const(1)  # as in session.py
 _PUBCOMP = const(3)  # as in session.py
 _NO_RESEND = const(-1)  # as in packets.py
 # In Session.flags.
-_CHARGED = const(0x10)
+_CHARGED = const(0x80)
+_AGAIN = const(0x10)
 _ANEW = const(8)
 
 
@@ -62,6 +63,11 @@ def resend(e):
             e.resend = _NO_RESEND
             return False
         if s.state[i] == _PUBCOMP:
+            # It takes quota too, where there is some: so no more is in flight than the table has places for PUBLISH.
+            if e.quota:
+                e.quota -= 1
+                s.flags[i] |= _CHARGED
+            s.flags[i] |= _AGAIN
             e._ack(0x62, 0, s.pid[i])
             e._next_ack()
             break

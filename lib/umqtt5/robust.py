@@ -280,7 +280,7 @@ class MQTTClient(Simple):
         if self._engine.in_handler:
             raise RuntimeError(_IN_HANDLER)
         deadline = None if timeout is None else ticks_add(ticks_ms(), milliseconds(timeout))
-        while self._engine.session.sending or self._outbox:
+        while self._engine.session.in_flight() or self._outbox:
             try:
                 if self.sock is not None:
                     self._doing = "flush"

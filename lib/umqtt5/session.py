@@ -37,10 +37,16 @@ class Session:
                 self.pid[i] = pid
                 self.state[i] = state
                 self.waited[i] = 1
-                if state <= _PUBCOMP:
-                    self.sending += 1
                 return i
         return -1
+
+    def in_flight(self):
+        """How many slots hold a PUBLISH."""
+        n = 0
+        for state in self.state:
+            if _PUBACK <= state <= _PUBCOMP:
+                n += 1
+        return n
 
     def hold(self, i, out):
         """Slot i is for the PUBLISH that stands in out.out_topic and the others. Before it is built."""
@@ -61,8 +67,6 @@ class Session:
 
     def answered(self, i, reason):
         """The last packet about slot i has come."""
-        if self.state[i] <= _PUBCOMP:
-            self.sending -= 1
         self.topic[i] = self.msg[i] = self.props[i] = None
         self.reason[i] = reason
         self.state[i] = DONE if self.waited[i] else _FREE
@@ -78,12 +82,9 @@ class Session:
     def forget_connection(self):
         """The connection is gone: nobody answers SUBSCRIBE and UNSUBSCRIBE any more."""
         self.usual = None
-        self.sending = 0
         for i in range(len(self.state)):
             if self.topic[i] is None:  # or a PUBLISH that Ctrl-C has cut short on its way into the table, or out
                 self.state[i] = _FREE
-            else:
-                self.sending += 1
             self.waited[i] = 0
             self.flags[i] &= 7
         for i in range(len(self.counted)):

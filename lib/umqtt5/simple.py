@@ -129,11 +129,11 @@ class MQTTClient(Driver):
         e = self._engine
         if qos:
             self._until = None  # counted from its first wait
-            # While pipelining there is room as soon as one acknowledgement has come.
-            if not e.quota and (e.prepared is None or e.in_handler or e.turn(None) != 0 or not e.quota):
+            # While pipelining there is room as soon as one acknowledgement has come. Where it was none: see below.
+            if not e.quota and (e.prepared is None or e.in_handler or e.turn(None) != 0):
                 self._room()
         if (
-            e.prepared is not None
+            topic
             and not props
             and e.prepared_flags == qos << 1 | (1 if retain else 0)
             and (topic is e.prepared or readdress(e, topic))

@@ -373,7 +373,6 @@ class StoredSession(Session):
             self.msg[i] = msg
             self.props[i] = props
             self.state[i] = _PUBCOMP if flags < 0 else _PUBACK if flags & 2 else _PUBREC
-            self.sending += 1
         if store._received:
             from .receive import received
 

@@ -45,7 +45,7 @@ def main():
         for _ in range(n):
             client.publish(TOPICS[0], MESSAGE, False, 1, None, False)
         session = client._engine.session
-        while session.sending:
+        while session.in_flight():
             client._turn(None)
     else:
         wait_msg = client.wait_msg

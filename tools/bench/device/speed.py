@@ -116,7 +116,7 @@ def pipeline(n):
     for _ in range(n):
         client.publish(TOPIC, MESSAGE, False, 1, None, False)
     session = ours._engine.session
-    while session.sending:
+    while session.in_flight():
         ours._turn(None)
 
 
