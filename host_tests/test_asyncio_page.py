@@ -15,10 +15,10 @@ from harness.wire import SUBSCRIBE
 PAGE = (ROOT / "docs" / "asyncio.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 START = """
-import umqtt5.aio_link as link
+import umqtt5.aio_driver as driver
 os.chdir(folder)
-real = link.addresses
-link.addresses = lambda host, port: real("127.0.0.1", {"broker.example": port0, "backup.example": port1}[host])
+real = driver.addresses
+driver.addresses = lambda host, port: real("127.0.0.1", {"broker.example": port0, "backup.example": port1}[host])
 names = globals()
 names["auth"] = ScramSHA256("device1", password)
 names["said"] = []

@@ -260,7 +260,7 @@ def test_a_publish_like_the_last_one():
 
 
 def test_no_more_in_flight_than_the_table_is_for():
-    # What a resumed session has left at PUBREL has its place in the table, though the broker's Receive Maximum is larger.
+    # What a resumed session has left at PUBREL has its place there, though the broker's Receive Maximum is larger.
     w = Wire(receive_maximum=2).up()
     w.publish(OUT[0], b"1", False, 2)
     w.feed(packet(0x50, b"\0\1"))

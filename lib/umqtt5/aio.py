@@ -6,8 +6,9 @@
         async for message in client:
             ...
 
-This file is what the application calls; the connection is aio_link.py's, and every rule of MQTT the engine's. Any
-await here may be cancelled at any point (asyncio.wait_for does that): no half packet stays on the wire.
+This file is what the application calls; the connection is aio_link.py's, its bytes are aio_driver.py's, and every
+rule of MQTT is the engine's. Any await here may be cancelled at any point (asyncio.wait_for does that): no half
+packet stays on the wire.
 """
 
 from micropython import const

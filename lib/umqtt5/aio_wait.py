@@ -2,7 +2,8 @@
 
 A task that waits is put down by its name (core.cur_task) where it will be found, and awaits pause(); wake(task) lets
 it go on. Nothing here touches the socket: only the client's own two tasks wait for it, with ready().
-This file alone (and aio_link.py, for IOQueue) knows the inside of MicroPython's asyncio.
+This file alone (and aio_driver.py, for IOQueue, and aio_link.py, for a sleep that can be ended) knows the inside of
+MicroPython's asyncio.
 """
 
 from micropython import const
