@@ -1,5 +1,8 @@
 # The asyncio client's short ways (umqtt5/quick.py): what is like something before goes and comes by them, whatever
 # the stream takes of it, and an interrupted write ends the connection.
+import asyncio
+import select
+
 from test_aio import run, until
 from umqtt5.aio import MQTTClient
 from umqtt5.retry import Backoff
@@ -109,6 +112,45 @@ def test_a_write_that_fails(broker_host, plain_port):
             await c.publish(b"aio-x", b"end", qos=2)
             await until(lambda: got[-1] == b"end")
             assert got.count(b"1") == got.count(b"2") == 2, got
+            assert not c._engine.session.in_flight()
+
+    assert run(main) == []
+
+
+def test_a_handler_publishes_behind_a_write_that_failed(broker_host, plain_port):
+    """The last words are read while the short way still runs, and messages may be among them."""
+
+    async def main():
+        got = []
+        backoff = Backoff(0.05, 0.05)
+        sender = MQTTClient("aio-sender", broker_host, plain_port)
+        async with MQTTClient("aio-x", broker_host, plain_port, session_expiry=60, backoff=backoff) as c, sender:
+            answers = []
+            await sender.subscribe("aio-x/out", 1, lambda m: got.append(m.payload))
+
+            def answer(m):
+                if not answers:  # it comes again: its acknowledgement finds no stream
+                    answers.append(c.publish(b"aio-x/out", b"answer", qos=1))
+
+            await c.subscribe("aio-x/in", 1, answer)
+            for _ in range(3):
+                await c.publish(b"aio-x/out", b"before", qos=1)
+            await until(lambda: len(got) == 3)
+            built = long_ways(c._engine)
+            there = select.poll()
+            there.register(c._sock, select.POLLIN)
+            sent = asyncio.create_task(sender.publish("aio-x/in", b"", qos=1))
+            c._got = lambda: None  # the reader lets it lie
+            await until(lambda: there.poll(0))
+            del c._got
+            last = publish(c, [OSError(104)], b"aio-x/out", b"last", qos=1)
+            assert len(answers) == 1, "the last words are not read any more"
+            assert built == [1], "the last by the short way, its answer by the long one"
+            await last
+            await answers[0]
+            await sent
+            await until(lambda: len(got) == 5)
+            assert got == [b"before"] * 3 + [b"last", b"answer"] and c.epoch == 2, (got, c.epoch)
             assert not c._engine.session.in_flight()
 
     assert run(main) == []

@@ -5,6 +5,7 @@ import json
 from test_aio import run, until
 from umqtt5 import MQTTClient
 from umqtt5.aio import MQTTClient as Aio
+from umqtt5.message import Message
 from umqtt5.retry import Backoff
 from umqtt5.robust import MQTTClient as Robust
 from wire import raises
@@ -170,6 +171,80 @@ def test_a_coroutine_gets_its_first_message_once(broker_host, plain_port):
             assert got == [(b"handlers/d", b"%d" % i) for i in range(4)], got
 
     assert run(main) == []
+
+
+def test_a_coroutine_that_fails_between_two_connections(broker_host, plain_port):
+    """While the next one logs in: its message belongs to the old one, and comes again."""
+
+    async def main():
+        for most in (1, MOST):
+            got = []
+            raised = []
+            go = asyncio.Event()
+
+            async def handler(m):
+                await go.wait()  # noqa: B023
+                if c.state != "up":  # noqa: B023
+                    raised.append(m.payload)  # noqa: B023
+                    raise ValueError
+                got.append(m.payload)  # noqa: B023
+
+            options = {"receive_maximum": most, "session_expiry": 60, "backoff": Backoff(0.01, 0.01)}
+            c = Aio("handlers-%d" % most, broker_host, plain_port, **options)
+            sender = Aio("handlers-sender", broker_host, plain_port)
+            async with c, sender:
+                await c.subscribe("handlers/i", 1, handler)
+                await sender.publish("handlers/i", b"0", qos=1)
+                await until(lambda: c._worker is not None)  # noqa: B023
+                c._fail(OSError(104))
+                c._got = lambda: None  # CONNACK lies there
+                await until(lambda: c._reader is not None and c.state == "connecting")  # noqa: B023
+                go.set()
+                await until(lambda: raised)  # noqa: B023
+                assert not got and c.state == "connecting"
+                del c._got
+                await until(lambda: got == [b"0"])  # noqa: B023
+                await sender.publish("handlers/i", b"1", qos=1)
+                await until(lambda: got == [b"0", b"1"])  # noqa: B023
+                assert c.epoch == 2 and not c._engine.owed
+
+    assert [type(e) for e in run(main)] == [ValueError] * 2
+
+
+def test_no_memory_for_a_copy_of_the_first_message(broker_host, plain_port):
+    """The handler gets the message itself; a coroutine is called again, with what its task has kept."""
+    copy = Message.copy
+    fails = []
+
+    def no_memory(m, *args):
+        if fails:
+            raise fails.pop()
+        return copy(m, *args)
+
+    async def main():
+        async with Aio("handlers", broker_host, plain_port) as c:
+            plain = []
+            later = []
+
+            async def coroutine(m):
+                await asyncio.sleep_ms(20)  # others come into the buffer
+                later.append(m.payload)
+
+            await c.subscribe("handlers/j", 1, lambda m: plain.append(m.payload))
+            await c.subscribe("handlers/k", 1, coroutine)
+            for topic, got in (("handlers/j", plain), ("handlers/k", later)):
+                fails.append(MemoryError())
+                for i in range(3):
+                    await c.publish(topic, b"%d" % i, qos=1)
+                await until(lambda: len(got) == 3)  # noqa: B023
+                assert got == [b"0", b"1", b"2"] and not fails, got
+            assert not c._engine.owed
+
+    Message.copy = no_memory
+    try:
+        assert run(main) == []
+    finally:
+        Message.copy = copy
 
 
 def test_nobody_to_give_it_to(broker_host, plain_port):
