@@ -262,7 +262,8 @@ class Driver(Line):
 
     def _undealt(self):
         """See Reader.stuck(): in the next connection these messages come again."""
-        self._fail(OSError(ECONNABORTED, "handlers raised: the messages that are not acknowledged come again"))
+        text = "handlers raised: their messages come again (catch it there, or raise Reject)"
+        self._fail(OSError(ECONNABORTED, text))
 
     def _unfinished(self):
         """Half a packet has come: the rest has a deadline, which the keeper may not know yet."""
