@@ -108,14 +108,14 @@ class Device:
             network=lambda: board.join(wifi, tls), backoff=backoff, on_event=self.on_event, **settings
         )
         self.client.set_last_will(self.topic + "status", "offline", retain=True, qos=1)
-        self.client.on(self.topic + "command", self.on_command, 1)  # subscribed wherever the broker has no session
+        self.client.on(self.topic + "command", self.on_command, 1)  # a session may still bring some
 
     def on_event(self, name, value):
         """The client tells what it lives through."""
         if name in ("connected", "reconnected"):
             # With a SCRAM mechanism that is only after the broker has proved that it knows our keys.
             print("connected, broker verified" if self.proves else "connected")
-            self.greeting = asyncio.create_task(self.say("online"))
+            self.greeting = asyncio.create_task(self.greet())
         elif name in ("lost", "failed"):
             self.explain(value)
         elif name == "waiting":
@@ -130,6 +130,16 @@ class Device:
             print("MQTT:", error)
         else:  # the network, or the broker went away: the ordinary case
             print("no connection:", error)
+
+    async def greet(self):
+        """Says "online" when the commands are subscribed to, not before: who reads it may send one at once."""
+        try:
+            # retain_handling: a retained command comes once, not with each connection.
+            await self.client.subscribe(self.topic + "command", 1, self.on_command, retain_handling=1)
+        except (MQTTError, OSError) as e:
+            print("commands not subscribed:", e)
+        else:
+            await self.say("online")
 
     async def say(self, text):
         try:
