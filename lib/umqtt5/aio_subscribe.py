@@ -49,7 +49,7 @@ class Subscriber(Link):
 
     def on(self, topic, handler=None, qos=0, *, id=None, no_local=False, retain_as_published=False, props=None):
         """Declare a subscription without sending anything: a session that the broker has kept has it already; where
-        there is none, it is made after the login. Call it before connect()."""
+        there is none, it is made after the login, beside what other tasks publish. Call it before connect()."""
         new = self._subscription(topic, qos, handler, id, no_local, retain_as_published, 0, props)
         self._engine.receiving()
         add(self._engine.session, new)
