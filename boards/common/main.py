@@ -137,9 +137,8 @@ class Device:
             # retain_handling: a retained command comes once, not with each connection.
             await self.client.subscribe(self.topic + "command", 1, self.on_command, retain_handling=1)
         except (MQTTError, OSError) as e:
-            print("commands not subscribed:", e)
-        else:
-            await self.say("online")
+            print("commands not subscribed:", e)  # refused, say: it is online all the same
+        await self.say("online")
 
     async def say(self, text):
         try:
